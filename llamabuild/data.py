@@ -1,0 +1,30 @@
+"""Where the tables are: TOML files inside the package, recipes and pins beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from llamabuild.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """The folder ``recipes`` or ``vendor``: inside the installed package, else beside it."""
+    packed = _PACKAGE / f"_{name}"
+    return packed if packed.is_dir() else _PACKAGE.parent / name
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A TOML file as a dict. Raises ConfigError naming file and line for broken TOML."""
+    try:
+        return dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}", "Correct the file and run again.") from error

@@ -1,0 +1,105 @@
+"""Every way it can fail: one class and one exit code each, worded once, with the next action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class LlamabuildError(Exception):
+    """Base of all expected failures: ``message`` is one line, ``hint`` the next action."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(LlamabuildError):
+    """A recipe, pin, option or argument is wrong."""
+
+    exit_code = 2
+
+
+class UnsupportedHardware(LlamabuildError):
+    """What was asked for explicitly is not possible on this machine."""
+
+    exit_code = 3
+
+
+class ToolMissing(LlamabuildError):
+    """A program that is needed is absent, too old or does not work."""
+
+    exit_code = 4
+
+
+class FetchError(LlamabuildError):
+    """The source could not be had from any of its addresses."""
+
+    exit_code = 5
+
+
+class IntegrityError(LlamabuildError):
+    """Bytes are not what they should be: wrong hash, unsafe archive, changed file."""
+
+    exit_code = 6
+
+
+class BuildFailed(LlamabuildError):
+    """Configure or compile failed. ``log`` is the full transcript, ``tail`` its telling end."""
+
+    exit_code = 7
+
+    def __init__(
+        self, message: str, hint: str = "", *, step: str = "", log: str = "", tail: str = ""
+    ) -> None:
+        super().__init__(message, hint)
+        self.step = step
+        self.log = log
+        self.tail = tail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """A child died: the signal's name and, where found, instruction bytes and CPU feature.
+
+    ``where`` is ``library+offset`` of the faulting instruction.
+    """
+
+    signal: str
+    where: str = ""
+    instruction: str = ""
+    feature: str = ""
+
+
+class ProofFailed(LlamabuildError):
+    """The build ran wrongly. ``kind`` is one of :data:`PROOF_KINDS`."""
+
+    exit_code = 8
+
+    def __init__(
+        self, message: str, hint: str = "", *, kind: str, check: str, crash: Crash | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.kind = kind
+        self.check = check
+        self.crash = crash
+
+
+PROOF_KINDS = ("crash", "wrong-numbers", "wrong-device", "load", "timeout", "memory")
+
+
+class StoreError(LlamabuildError):
+    """The store cannot be used: not ours, from a newer version, damaged, not writable."""
+
+    exit_code = 9
+
+
+class DiskFull(LlamabuildError):
+    """There is not enough room for the work or the result."""
+
+    exit_code = 10
+
+
+INTERRUPTED = 130

@@ -1,0 +1,314 @@
+"""The nouns. Frozen dataclasses without behaviour; a value's existence is a fact.
+
+A :class:`Build` was compiled, a :class:`Proof` was run and passed, an :class:`Artifact` is
+published. Nothing here has a ``status``: failure raises an error from :mod:`llamabuild.errors`.
+Sizes are bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# --- what the machine is -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One instruction-set extension of the CPU, in three states.
+
+    ``advertised``: CPUID (or the kernel) lists it. ``enabled``: the operating system saves its
+    registers and grants it. ``executed``: one of its instructions was run in a child process
+    and did not trap. ``why`` says what is wrong when one of them is False.
+    """
+
+    name: str
+    advertised: bool
+    enabled: bool
+    executed: bool
+    why: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """True when a program that uses this extension will run."""
+        return self.advertised and self.enabled and self.executed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """The processor: names are for people, only ``features`` decide anything."""
+
+    vendor: str
+    name: str
+    physical_cores: int
+    logical_cores: int
+    features: tuple[Feature, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """One usable accelerator. ``architecture`` is the back-end's own word: "90", "gfx1100"."""
+
+    backend: str
+    name: str
+    architecture: str
+    memory: int = 0
+    driver: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absence:
+    """Something that is not there, why, and the one step that would change it."""
+
+    what: str
+    why: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """Facts about the machine. ``cores`` is what this process may use (affinity, cgroup quota);
+    ``memory`` likewise is the smaller of the machine's and the cgroup's."""
+
+    os: str
+    os_version: str
+    arch: str
+    libc: str
+    cpu: Cpu
+    cores: int
+    memory: int
+    memory_available: int
+    disk_free: int
+    container: str = ""
+    virtual_machine: str = ""
+    devices: tuple[Device, ...] = ()
+    absent: tuple[Absence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A program or development library that a build uses. ``path`` is told, never hashed."""
+
+    name: str
+    version: str
+    path: str = field(compare=False, default="")
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a canary program found about a compiler: ``ok`` as it is, or ``mended_by`` options."""
+
+    canary: str
+    ok: bool
+    mended_by: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiler:
+    """A C and C++ compiler pair. ``digest`` covers driver, cc1plus, assembler and linker;
+    ``accepts`` holds the options of the ISA table that it can compile for."""
+
+    family: str
+    version: str
+    target: str
+    cc: str = field(compare=False)
+    cxx: str = field(compare=False)
+    digest: str
+    accepts: frozenset[str] = frozenset()
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """Everything on this machine that can turn source into libraries, best compiler first."""
+
+    compilers: tuple[Compiler, ...] = ()
+    tools: tuple[Tool, ...] = ()
+    absent: tuple[Absence, ...] = ()
+    explicit_compiler: bool = False
+
+
+# --- what is wanted ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """One CMake cache entry: name, typed value, and why (shown to people, never hashed)."""
+
+    name: str
+    value: bool | str
+    why: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A named intention. ``cpu`` is ``native``, ``portable`` or ``fat``; ``backends`` is
+    ``("auto",)`` or an explicit list, which is never replaced by something else."""
+
+    name: str
+    summary: str
+    backends: tuple[str, ...] = ("auto",)
+    cpu: str = "native"
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """A source archive: where it may be had, and the size and hash that it must have.
+
+    ``commit`` and ``build_number`` are those of the llama.cpp tree inside.
+    """
+
+    name: str
+    version: str
+    urls: tuple[str, ...]
+    size: int
+    sha256: str
+    licence: str
+    commit: str
+    build_number: int
+    tree: str = "vendor/llama.cpp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOption:
+    """Extra compiler options for one source file of the tree, and why."""
+
+    source: str
+    options: tuple[str, ...]
+    why: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """Something that was changed because the first choice does not work, and the evidence."""
+
+    name: str
+    why: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything decided, nothing done.
+
+    ``cpu_features`` are the extensions that the code may use; ``fingerprint`` says in words what
+    the result asks of a machine; ``remedies`` are already part of ``flags`` and
+    ``source_options`` and stand here for the people who read the manifest.
+    """
+
+    recipe: str
+    pin: Pin
+    backends: tuple[str, ...]
+    cpu_features: tuple[str, ...]
+    flags: tuple[Flag, ...]
+    source_options: tuple[SourceOption, ...] = ()
+    targets: tuple[str, ...]
+    compiler: Compiler
+    tools: tuple[Tool, ...]
+    sysroot: str
+    fingerprint: str
+    remedies: tuple[Remedy, ...] = ()
+    absent: tuple[Absence, ...] = ()
+    requested: str = ""
+
+
+# --- what was done -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An unpacked, verified source. ``root`` is the archive's own top folder."""
+
+    pin: Pin
+    root: Path
+
+    @property
+    def tree(self) -> Path:
+        """The llama.cpp tree inside the archive."""
+        return self.root / self.pin.tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A compiled, not yet trusted result: ``prefix`` holds ``bin/``, ``lib/`` and ``wheel/``."""
+
+    plan: Plan
+    prefix: Path
+    wheel: Path
+    log: Path
+    seconds: float
+    effective: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """A short measurement on the proof model: tokens per second, for comparison only."""
+
+    model: str
+    threads: int
+    prompt: float
+    generate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was run and held. ``error`` is the normalised mean squared error of the
+    logits against the reference (0 where only tokens were compared)."""
+
+    name: str
+    detail: str
+    error: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What was run, what came out, against which reference, on which device, how fast."""
+
+    reference: str
+    device: str
+    checks: tuple[Check, ...]
+    speed: tuple[Speed, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One attempt on the way to an artifact: what was tried and how it ended."""
+
+    fingerprint: str
+    outcome: str
+    speed: tuple[Speed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The record of an artifact. ``files`` maps relative paths to sha256."""
+
+    version: int
+    key: str
+    llamabuild: str
+    plan: Plan
+    effective: Mapping[str, str]
+    proof: Proof
+    trials: tuple[Trial, ...]
+    files: Mapping[str, str]
+    seconds: float
+    created: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A published, proved result."""
+
+    key: str
+    path: Path
+    manifest: Manifest
+
+    @property
+    def wheel(self) -> Path:
+        """The llama-cpp-python wheel of this artifact."""
+        return next((self.path / "wheel").glob("*.whl"))
