@@ -22,6 +22,11 @@ def folder(name: str) -> Path:
     return packed if packed.is_dir() else _PACKAGE.parent / name
 
 
+def package(name: str) -> Path:
+    """A data file that stands beside the code."""
+    return _PACKAGE / name
+
+
 def load(path: Path) -> dict[str, Any]:
     """A TOML file as a dict. Raises ConfigError naming file and line for broken TOML."""
     try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: object) -> bytes:
     """The one JSON text of ``value``: sorted keys, no spaces, no floats' ambiguity to worry about.
 
     Only str, bool, int, None, lists and string-keyed dicts are allowed, so that equal values
@@ -17,7 +16,7 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
-def of_value(value: Any) -> str:
+def of_value(value: object) -> str:
     """SHA-256 of the canonical JSON of ``value``, as lower-case hex."""
     return hashlib.sha256(canonical(value)).hexdigest()
 

@@ -146,12 +146,14 @@ class Flag:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A named intention. ``cpu`` is ``native``, ``portable`` or ``fat``; ``backends`` is
-    ``("auto",)`` or an explicit list, which is never replaced by something else."""
+    ``("auto",)`` or an explicit list, which is never replaced by something else; ``without``
+    are CPU features not to use although they may be there."""
 
     name: str
     summary: str
     backends: tuple[str, ...] = ("auto",)
     cpu: str = "native"
+    without: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
 
 
@@ -196,7 +198,8 @@ class Plan:
     """Everything decided, nothing done.
 
     ``cpu_features`` are the extensions that the code may use; ``fingerprint`` says in words what
-    the result asks of a machine; ``remedies`` are already part of ``flags`` and
+    the result asks of a machine; ``left_out`` are libraries that are compiled but not kept
+    because this compiler gets them wrong; ``remedies`` are already part of ``flags`` and
     ``source_options`` and stand here for the people who read the manifest.
     """
 
@@ -207,6 +210,7 @@ class Plan:
     flags: tuple[Flag, ...]
     source_options: tuple[SourceOption, ...] = ()
     targets: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
     compiler: Compiler
     tools: tuple[Tool, ...]
     sysroot: str

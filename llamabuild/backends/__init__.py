@@ -54,3 +54,9 @@ class Backend(Protocol):
 
     def judge(self, evidence: Evidence) -> str | None:
         """None when the run used this back-end, else why it did not."""
+
+
+from llamabuild.backends import cpu, cuda, vulkan  # noqa: E402 - they use what is above
+
+BACKENDS: Final[Mapping[str, Backend]] = {"cuda": cuda, "vulkan": vulkan, "cpu": cpu}
+"""All back-ends, the preferred first."""

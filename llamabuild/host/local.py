@@ -1,8 +1,4 @@
-"""The keyhole: the only module that starts processes or asks the operating system.
-
-Everything else takes a :class:`Host` as an argument. ``psutil`` answers what it knows (cores,
-memory); cgroup limits it does not know and they are read here.
-"""
+"""This machine. The only module that starts processes or asks the operating system."""
 
 from __future__ import annotations
 
@@ -16,110 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a child may take: wall-clock ``seconds`` and address space in bytes (0 = no limit)."""
-
-    seconds: float
-    memory: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """How a process ended. ``code`` is negative for a signal, 127 when it could not start."""
-
-    code: int
-    out: str
-    err: str
-    timed_out: bool = False
-
-    @property
-    def signal(self) -> str:
-        """The name of the signal that ended it ("SIGILL"), or an empty string."""
-        return signal_name(self.code)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """Bytes of memory this process may use in all, and what is free of it now."""
-
-    total: int
-    available: int
-
-
-class Service(Protocol):
-    """A running child, ended when its context closes."""
-
-    def code(self) -> int | None:
-        """Exit code, or None while it runs."""
-
-    def output(self) -> str:
-        """What it has printed so far (stdout and stderr)."""
-
-
-class Host(Protocol):
-    """What may be asked of a machine."""
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """The environment of this process."""
-
-    def system(self) -> tuple[str, str, str]:
-        """Operating system ("linux", "macos", "windows"), its version, and the processor
-        architecture in one spelling ("x86_64", "aarch64", "riscv64" …)."""
-
-    def libc(self) -> str:
-        """The C library, as "glibc 2.36" or "musl 1.2", or an empty string."""
-
-    def read_text(self, path: str) -> str | None:
-        """The text of a file, or None when it cannot be read."""
-
-    def exists(self, path: str) -> bool:
-        """True when the path exists."""
-
-    def which(self, name: str) -> str | None:
-        """The full path of a program, or None."""
-
-    def cores(self) -> tuple[int, int, int]:
-        """Physical cores, logical cores, and cores this process may use (at least 1)."""
-
-    def memory(self) -> Memory:
-        """Memory of the machine or of the cgroup, whichever is smaller."""
-
-    def disk_free(self, path: Path) -> int:
-        """Free bytes on the file system that holds ``path`` (or its nearest parent)."""
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        limits: Limits,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        stdin: str = "",
-    ) -> Finished:
-        """Run to the end and capture. Never raises for what the child does."""
-
-    def stream(
-        self,
-        argv: Sequence[str],
-        *,
-        on_line: Callable[[str], None],
-        log: Path,
-        env: Mapping[str, str],
-        cwd: Path | None = None,
-    ) -> int:
-        """Run to the end, giving each output line to ``on_line`` and appending it to ``log``."""
-
-    def serve(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, limits: Limits
-    ) -> contextlib.AbstractContextManager[Service]:
-        """Start a child that is ended, with all its children, when the context closes."""
+from llamabuild import digest
+from llamabuild.host import cgroup
+from llamabuild.host.interface import Finished, Limits, Memory, Service
 
 
 class LocalHost:
@@ -161,6 +59,22 @@ class LocalHost:
         """See :meth:`Host.which`."""
         return shutil.which(name)
 
+    def stamp(self, path: str) -> str | None:
+        """See :meth:`Host.stamp`."""
+        try:
+            real = os.path.realpath(path)
+            status = os.stat(real)
+        except OSError:
+            return None
+        return f"{real}:{status.st_size}:{status.st_mtime_ns}"
+
+    def digest(self, path: str) -> str | None:
+        """See :meth:`Host.digest`."""
+        try:
+            return digest.of_file(Path(path))
+        except OSError:
+            return None
+
     def cores(self) -> tuple[int, int, int]:
         """See :meth:`Host.cores`."""
         import psutil
@@ -168,7 +82,7 @@ class LocalHost:
         logical = psutil.cpu_count(logical=True) or 1
         physical = psutil.cpu_count(logical=False) or logical
         affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-        quota = cgroup_cores(self.read_text)
+        quota = cgroup.cores(self.read_text)
         usable = min(affinity, max(1, int(quota))) if quota else affinity
         return physical, logical, max(1, usable)
 
@@ -177,7 +91,7 @@ class LocalHost:
         import psutil
 
         machine = psutil.virtual_memory()
-        total, used = cgroup_memory(self.read_text)
+        total, used = cgroup.memory(self.read_text)
         if total == 0 or total >= machine.total:
             return Memory(total=machine.total, available=machine.available)
         return Memory(total=total, available=min(machine.available, max(0, total - used)))
@@ -253,6 +167,12 @@ class LocalHost:
             _limit_memory(child.pid, limits.memory)
             yield _LocalService(child, limits.seconds)
 
+    def become(self, argv: Sequence[str]) -> int:
+        """See :meth:`Host.become`."""
+        if os.name == "posix":
+            os.execv(argv[0], list(argv))  # noqa: S606 - that no shell is started is the point
+        return subprocess.call(list(argv))
+
 
 class _LocalService:
     """A child whose output is drained by a thread so that it never blocks on a full pipe."""
@@ -279,45 +199,6 @@ class _LocalService:
     def output(self) -> str:
         """See :meth:`Service.output`."""
         return "".join(self._output)
-
-
-def signal_name(code: int) -> str:
-    """The name of the signal behind a negative exit code, or an empty string.
-
-    >>> signal_name(-4), signal_name(0)
-    ('SIGILL', '')
-    """
-    try:
-        return signal.Signals(-code).name if code < 0 else ""
-    except ValueError:
-        return f"signal {-code}"
-
-
-def cgroup_memory(read: Callable[[str], str | None]) -> tuple[int, int]:
-    """Limit and use in bytes of this cgroup (version 2, else 1); limit 0 means none."""
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        text = (read(limit) or "").strip()
-        if text.isdigit():
-            return int(text), int((read(used) or "0").strip() or 0)
-    return 0, 0
-
-
-def cgroup_cores(read: Callable[[str], str | None]) -> float:
-    """Cores that the cgroup's CPU quota allows, as a fraction; 0 means no quota."""
-    words = (read("/sys/fs/cgroup/cpu.max") or "").split()
-    if not words:
-        quota = (read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") or "").strip()
-        period = (read("/sys/fs/cgroup/cpu/cpu.cfs_period_us") or "").strip()
-        words = [quota, period]
-    if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]) > 0:
-        return int(words[0]) / int(words[1])
-    return 0.0
 
 
 def python() -> str:

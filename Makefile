@@ -1,0 +1,39 @@
+# A menu: one command a target. `make setup` gives this machine a proved llama.cpp; `make test`
+# runs every check. Both need only Python >= 3.10 (with venv), git, make and a C++ compiler.
+
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
+
+.PHONY: help setup test check unit golden kills bench clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+.venv/ready: pyproject.toml .ci/venv.py
+	$(PYTHON) .ci/venv.py
+
+setup: .venv/ready  ## give this machine a proved llama.cpp and llama-cpp-python
+	$(BIN)/llamabuild setup $(CACHE)
+
+test: .venv/ready check  ## all checks and tests, with a real llama.cpp build (about 15 minutes)
+	$(BIN)/pytest
+
+check: .venv/ready  ## format, lint, types, layers
+	$(BIN)/python .ci/check.py
+
+unit: .venv/ready  ## the tests that start no process
+	$(BIN)/pytest tests/unit tests/contract tests/golden
+
+golden: .venv/ready  ## write the golden plans anew; read the diff
+	$(BIN)/python tests/golden/write.py
+
+kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
+	$(BIN)/python benchmarks/kills.py
+
+bench: .venv/ready  ## speed of the result and of setup against what users do today (about 45 minutes)
+	$(BIN)/python benchmarks/bench.py
+
+clean:  ## remove the virtual environment and tool caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m llamabuild`."""
+
+from llamabuild.cli import main
+
+main()

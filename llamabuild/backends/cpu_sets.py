@@ -1,0 +1,126 @@
+"""Sets of CPU features: closed under what each requires, named, ordered, made smaller. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+import msgspec
+
+from llamabuild import data
+from llamabuild.backends.cpu_features import extensions
+from llamabuild.model import Feature
+
+_VARIANTS = "backends/cpu_variants.toml"
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A level or a variant of ``cpu_variants.toml``."""
+
+    arch: str
+    name: str
+    os: str = ""
+    label: str = ""
+    portable: bool = False
+    features: tuple[str, ...] = ()
+    has: tuple[str, ...] = ()
+
+
+class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A step down."""
+
+    name: str
+    drops: tuple[str, ...]
+
+
+@cache
+def rows(kind: str, arch: str) -> tuple[Row, ...]:
+    """The rows of the table ``level`` or ``variant`` for an architecture."""
+    found = msgspec.convert(data.load(data.package(_VARIANTS))[kind], tuple[Row, ...])
+    return tuple(row for row in found if row.arch == arch)
+
+
+@cache
+def _steps() -> tuple[_Step, ...]:
+    return msgspec.convert(data.load(data.package(_VARIANTS))["step"], tuple[_Step, ...])
+
+
+def ordered(features: Iterable[str]) -> tuple[str, ...]:
+    """The features in the table's order, each once. Those that ggml has no option for are left
+    out."""
+    wanted = frozenset(features)
+    return tuple(row.name for row in extensions() if row.name in wanted)
+
+
+def closed(features: Iterable[str]) -> tuple[str, ...]:
+    """The largest subset in which everything has what it requires.
+
+    >>> closed(["sse4_2", "avx2", "avx512f"]), closed(["avx", "sse4_2", "fma"])
+    (('sse4_2',), ('sse4_2', 'avx', 'fma'))
+    """
+    kept = frozenset(ordered(features))
+    while True:
+        sound = frozenset(
+            row.name for row in extensions() if row.name in kept and kept.issuperset(row.requires)
+        )
+        if sound == kept:
+            return ordered(kept)
+        kept = sound
+
+
+def native_features(features: Iterable[Feature]) -> tuple[str, ...]:
+    """The usable features that ggml has an option for, closed under their dependencies."""
+    return closed(feature.name for feature in features if feature.usable)
+
+
+def portable_features(arch: str) -> tuple[str, ...]:
+    """What any machine of this architecture that is worth supporting has.
+
+    >>> portable_features("x86_64"), portable_features("aarch64")
+    (('sse4_2',), ())
+    """
+    return next((row.features for row in rows("level", arch) if row.portable), ())
+
+
+def compiler_options(features: Iterable[str]) -> tuple[str, ...]:
+    """The GCC and Clang options for the features, one by one: what a compiler must accept.
+
+    >>> compiler_options(["avx512f", "amx_int8"])
+    ('-mavx512f', '-mamx-int8')
+    """
+    wanted = frozenset(features)
+    return tuple(option for row in extensions() if row.name in wanted for option in row.compiler)
+
+
+def all_compiler_options(arch: str) -> tuple[str, ...]:
+    """Everything that a compiler may be asked for on this architecture."""
+    return compiler_options(row.name for row in extensions(arch))
+
+
+def level_name(arch: str, features: Iterable[str]) -> str:
+    """A short label: the highest level that is inside, then what is beyond it.
+
+    >>> level_name("x86_64", ["sse4_2"]), level_name("x86_64", ["sse4_2", "avx", "f16c"])
+    ('x86-64-v2', 'avx-f16c')
+    >>> level_name("aarch64", ["asimddp", "fp16", "i8mm"])
+    'armv8-a-dotprod-fp16-i8mm'
+    """
+    wanted = frozenset(features)
+    inside = [row for row in rows("level", arch) if wanted.issuperset(row.features)]
+    level = inside[-1] if inside else Row(arch=arch, name="baseline")
+    beyond = (row for row in extensions(arch) if row.name in wanted - frozenset(level.features))
+    words = dict.fromkeys(row.suffix or row.name for row in beyond)
+    return "-".join((level.label or level.name, *(word for word in words if word != "-")))
+
+
+def narrower(features: Iterable[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Ever smaller sets, named, down to what every machine has: where to look for a feature that
+    a build goes wrong with."""
+    current = closed(features)
+    ladder = []
+    for step in _steps():
+        smaller = closed(frozenset(current) - frozenset(step.drops))
+        if smaller != current:
+            ladder.append((step.name, smaller))
+            current = smaller
+    return tuple(ladder)

@@ -1,0 +1,257 @@
+"""Build: a plan and a source become compiled libraries, tools and a wheel. Not yet trusted.
+
+One compile serves both products. The build folder is always new: CMake's cache remembers too
+much (a folder once configured with GGML_NATIVE=ON keeps its ISA options OFF for ever).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from llamabuild import cmake, options, wheels
+from llamabuild import plan as planning
+from llamabuild.errors import BuildFailed, DiskFull
+from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
+from llamabuild.host import Host
+from llamabuild.model import Build, Plan, Source
+
+MEMORY_PER_JOB = 1_400_000_000
+"""Bytes: the largest translation units (server, chat parsers) peak at about 1.3 GB with GCC 12."""
+DISK_NEEDED = 1_000_000_000
+"""Bytes: objects, libraries and a copy of the result; 0.4 GB were measured for a CPU build."""
+_NINJA = re.compile(r"^\[(\d+)/(\d+) ([\d.]+)\] ")
+_TELLING = re.compile(
+    r"error:|error |fatal|CMake Error|undefined reference|No space left|Killed|not found",
+    re.IGNORECASE,
+)
+
+
+def jobs(cores: int, memory_available: int) -> int:
+    """How many compilers to run at once: cores, but never more than memory has room for.
+
+    >>> jobs(16, 8_000_000_000), jobs(2, 500_000_000)
+    (5, 1)
+    """
+    return max(1, min(cores, memory_available // MEMORY_PER_JOB))
+
+
+def build(
+    plan: Plan,
+    source: Source,
+    *,
+    into: Path,
+    host: Host,
+    emit: Emit,
+    launcher: str = "",
+    at_most: int = 0,
+) -> Build:
+    """Configure, compile, collect. ``into`` is an empty folder; ``at_most`` bounds the jobs.
+
+    Raises ConfigError for options the tree does not have, BuildFailed with the log for the rest,
+    DiskFull when there is no room.
+    """
+    started = time.monotonic()
+    options.check(plan.flags, options.declared(source.tree))
+    _room(into, host)
+    log = into / "build.log"
+    folder = into / "build"
+    effective = _configure(plan, source, folder, log, host, emit, launcher)
+    _compile(plan, folder, log, host, emit, at_most)
+    prefix = into / "prefix"
+    _collect(plan, folder, prefix)
+    wheel = _wheel(plan, source, prefix, into, log, host, emit)
+    shutil.copy(log, prefix / "build.log")
+    return Build(
+        plan=plan,
+        prefix=prefix,
+        wheel=wheel,
+        log=log,
+        seconds=time.monotonic() - started,
+        effective=effective,
+    )
+
+
+def _room(into: Path, host: Host) -> None:
+    free = host.disk_free(into)
+    if free < DISK_NEEDED:
+        raise DiskFull(
+            f"{into} has {free >> 20} MiB free; a build needs about {DISK_NEEDED >> 20} MiB",
+            "Free some space, or point LLAMABUILD_CACHE to a larger disk.",
+        )
+
+
+def _configure(
+    plan: Plan,
+    source: Source,
+    folder: Path,
+    log: Path,
+    host: Host,
+    emit: Emit,
+    launcher: str,
+) -> Mapping[str, str]:
+    """Configure, then read back what came of it. Returns the effective compiler options."""
+    started = time.monotonic()
+    emit(StepStarted(name="configure", title="Configuring with CMake"))
+    folder.mkdir(parents=True)
+    (folder / "llamabuild.cmake").write_text(cmake.injected(plan.source_options))
+    cmake.ask(folder)
+    argv = cmake.configure(
+        plan,
+        cmake=_path(plan, "cmake"),
+        ninja=_path(plan, "ninja"),
+        ccache=launcher,
+        tree=source.tree,
+        folder=folder,
+    )
+    _step("configure", argv, log, host, emit)
+    if wrong := cmake.differences(plan.flags, cmake.cache(folder)):
+        raise BuildFailed(
+            f"CMake did not configure what was planned: {'; '.join(wrong)}",
+            "Please report this with the log.",
+            step="configure",
+            log=str(log),
+        )
+    effective = _effective(folder, source.tree)
+    _check_sources(plan, folder, source.tree, log)
+    emit(StepEnded(name="configure", seconds=time.monotonic() - started))
+    return effective
+
+
+def _effective(folder: Path, tree: Path) -> dict[str, str]:
+    """The machine options that the compiler is really given for ggml's CPU code."""
+    wanted = str(tree / "ggml" / "src" / "ggml-cpu" / "ggml-cpu.c")
+    words = cmake.commands(folder).get(wanted, ())
+    machine = [word for word in words if word.startswith(("-m", "/arch"))]
+    if any("native" in word for word in machine):
+        raise BuildFailed(
+            f"the compiler is told to decide by itself: {' '.join(machine)}",
+            "Please report this: the plan spells every option out.",
+            step="configure",
+        )
+    return {"ggml-cpu": " ".join(machine)}
+
+
+def _check_sources(plan: Plan, folder: Path, tree: Path, log: Path) -> None:
+    """Options for single files must have reached the compile command."""
+    commands = cmake.commands(folder)
+    for option in plan.source_options:
+        words = commands.get(str(tree / option.source), ())
+        missing = [word for word in option.options if word not in words]
+        if missing:
+            raise BuildFailed(
+                f"{option.source} is not compiled with {' '.join(missing)}",
+                "Please report this with the log.",
+                step="configure",
+                log=str(log),
+            )
+
+
+def _compile(plan: Plan, folder: Path, log: Path, host: Host, emit: Emit, at_most: int) -> None:
+    started = time.monotonic()
+    count = jobs(host.cores()[2], host.memory().available)
+    count = min(count, at_most) if at_most else count
+    title = f"Compiling with {plan.compiler.family} {plan.compiler.version}, {count} at a time"
+    emit(StepStarted(name="compile", title=title))
+    argv = [_path(plan, "ninja"), "-C", str(folder), f"-j{count}", *plan.targets]
+    _step("compile", argv, log, host, emit)
+    emit(StepEnded(name="compile", seconds=time.monotonic() - started))
+
+
+def _step(name: str, argv: list[str], log: Path, host: Host, emit: Emit) -> None:
+    """Run one tool with the log kept. Raises BuildFailed with the telling lines, or DiskFull."""
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        if moved := progress(name, line):
+            emit(moved)
+        else:
+            lines.append(line)
+        emit(OutputLine(step=name, line=line))
+
+    env = cmake.environment(host.environ) | {"NINJA_STATUS": "[%f/%t %e] "}
+    code = host.stream(argv, on_line=on_line, log=log, env=env)
+    if code == 0:
+        return
+    tail = telling(lines)
+    if any("No space left on device" in line for line in lines):
+        raise DiskFull(f"the disk is full: {log.parent}", "Free some space and run again.")
+    raise BuildFailed(
+        f"{name} failed: {first_error(lines) or f'exit code {code}'}",
+        f"The full log is {log}",
+        step=name,
+        log=str(log),
+        tail="\n".join(tail),
+    )
+
+
+def progress(step: str, line: str) -> Progress | None:
+    """What a Ninja status line (finished/total elapsed) says; the time left is an estimate.
+
+    >>> progress("compile", "[12/36 40.500] Building CXX object x.o")
+    Progress(name='compile', done=12, total=36, unit='files', remaining=81.0)
+    """
+    found = _NINJA.match(line)
+    if not found:
+        return None
+    done, total, elapsed = int(found[1]), int(found[2]), float(found[3])
+    remaining = elapsed / done * (total - done) if done else None
+    return Progress(name=step, done=done, total=total, unit="files", remaining=remaining)
+
+
+def telling(lines: list[str]) -> list[str]:
+    """The last lines, from the first error on if there is one: at most 20."""
+    first = next((n for n, line in enumerate(lines) if _TELLING.search(line)), None)
+    return lines[-20:] if first is None else lines[max(0, first - 1) : first + 19]
+
+
+def first_error(lines: list[str]) -> str:
+    """The first line that names an error, or an empty string."""
+    return next((line.strip() for line in lines if _TELLING.search(line)), "")
+
+
+def _collect(plan: Plan, folder: Path, prefix: Path) -> None:
+    """Tools to ``bin/``, libraries to ``lib/``, as CMake names them."""
+    made = cmake.targets(folder)
+    for kind, place in (
+        ("EXECUTABLE", "bin"),
+        ("SHARED_LIBRARY", "lib"),
+        ("MODULE_LIBRARY", "lib"),
+    ):
+        (prefix / place).mkdir(parents=True, exist_ok=True)
+        for target in made.values():
+            for file in target.files:
+                if target.kind == kind and file.is_file() and _wanted(target, plan):
+                    shutil.copy2(file, prefix / place / file.name)
+
+
+def _wanted(target: cmake.Target, plan: Plan) -> bool:
+    """Tools that were asked for; every library that exists was needed by one of them."""
+    wanted = target.kind != "EXECUTABLE" or target.name in plan.targets
+    return wanted and target.name not in plan.left_out
+
+
+def _wheel(
+    plan: Plan, source: Source, prefix: Path, into: Path, log: Path, host: Host, emit: Emit
+) -> Path:
+    started = time.monotonic()
+    emit(StepStarted(name="wheel", title="Packing the llama-cpp-python wheel"))
+    label = f"lb{planning.key(plan)[:8]}"
+    wheel = wheels.pack(
+        plan,
+        source,
+        prefix=prefix,
+        scratch=into / "wheel",
+        log=log,
+        host=host,
+        label=label,
+    )
+    emit(StepEnded(name="wheel", seconds=time.monotonic() - started, detail=wheel.name))
+    return wheel
+
+
+def _path(plan: Plan, name: str) -> str:
+    return next(tool.path for tool in plan.tools if tool.name == name)

@@ -1,0 +1,161 @@
+"""Unpacks a ``.tar.gz`` whose names are not trusted, completely or not at all.
+
+Only regular files and folders come out, under names that mean the same on every system: no
+absolute names, no ``..``, no links, no devices, nothing twice. Python's own ``data`` filter is
+asked too where there is one (3.10.12, 3.11.4 and later). Folders named ``.git`` are left out: they
+are a third of the pinned archive, and a build must not read its version from them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
+
+from llamabuild.errors import IntegrityError
+from llamabuild.events import Emit
+from llamabuild.fetch.progress import Meter
+from llamabuild.model import Pin
+
+MAX_BYTES: Final = 8 << 30  # a llama.cpp tree has 0.2 GB
+MAX_MEMBERS: Final = 200_000  # the pinned archive has 3,884
+
+_FOREIGN: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # drives, streams, other separators
+_BLOCK: Final = 1 << 20
+
+
+def unpack(archive: Path, folder: Path, pin: Pin, emit: Emit, *, limit: int = MAX_BYTES) -> None:
+    """Unpack into ``folder``, which appears when it is complete and has one top folder with the
+    pin's tree in it. The caller holds the lock. Raises IntegrityError naming the member."""
+    temporary = folder.with_name(folder.name + ".part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        with archive.open("rb") as stream, _told(archive):
+            _extract(stream, temporary, emit, limit)
+        if not (root(temporary) / pin.tree).is_dir():
+            raise IntegrityError(
+                f"{archive.name} has no folder {pin.tree!r} in its top folder",
+                "Correct `tree` of the pin.",
+            )
+        if hasattr(os, "sync"):
+            os.sync()  # once for all: thousands of fsync calls take minutes on a slow disk
+        os.rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def root(folder: Path) -> Path:
+    """The archive's own top folder. Raises IntegrityError when there is not exactly one."""
+    names = os.listdir(folder)
+    if len(names) != 1 or not (folder / names[0]).is_dir():
+        raise IntegrityError(
+            f"the archive has {len(names)} entries at its top, wanted one folder",
+            "Pin a source archive with one top folder.",
+        )
+    return folder / names[0]
+
+
+def safe_name(name: str) -> PurePosixPath:
+    """A member's name as a relative path. Raises ValueError with the reason if it is unsafe.
+
+    >>> safe_name("./a/b.txt")
+    PurePosixPath('a/b.txt')
+    >>> safe_name("a/../../b")
+    Traceback (most recent call last):
+    ValueError: leaves the archive with '..'
+    """
+    if name.startswith("/"):
+        raise ValueError("has an absolute name")
+    if _FOREIGN.search(name):
+        raise ValueError("has a character in its name that means something else elsewhere")
+    path = PurePosixPath(name)
+    if ".." in path.parts:
+        raise ValueError("leaves the archive with '..'")
+    return path
+
+
+def _extract(stream: IO[bytes], folder: Path, emit: Emit, limit: int) -> None:
+    meter = Meter(emit, "unpack", os.fstat(stream.fileno()).st_size)
+    kinds: dict[PurePosixPath, bool] = {PurePosixPath(): True}  # path → is a folder
+    total = 0
+    # tarfile alone would not look at the checksum and length at the end of the gzip stream.
+    with gzip.GzipFile(fileobj=stream) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+        for count, member in enumerate(tar, 1):
+            try:
+                path = _checked(member, folder, kinds)
+                total += member.size
+                if total > limit or count > MAX_MEMBERS:
+                    raise ValueError(f"passes the limit of {limit} bytes or {MAX_MEMBERS} members")
+            except (ValueError, getattr(tarfile, "FilterError", ValueError)) as error:
+                raise _unsafe(member, str(error)) from error
+            if ".git" not in path.parts:
+                _write(tar, member, folder / path)
+            meter.at(stream.tell())
+        while plain.read(_BLOCK):
+            pass
+    meter.at(os.fstat(stream.fileno()).st_size)
+
+
+def _checked(
+    member: tarfile.TarInfo, folder: Path, kinds: dict[PurePosixPath, bool]
+) -> PurePosixPath:
+    """The member's path, entered into ``kinds``. Raises ValueError or tarfile.FilterError."""
+    path = safe_name(member.name)
+    if not (member.isreg() or member.isdir()):
+        raise ValueError("is neither a regular file nor a folder")
+    if member.size < 0:
+        raise ValueError("has a negative size")
+    if path in kinds and not (kinds[path] and member.isdir()):
+        raise ValueError("appears twice")
+    for parent in path.parents:
+        if not kinds.setdefault(parent, True):
+            raise ValueError(f"lies in {parent}, which is a file")
+    kinds[path] = member.isdir()
+    if hasattr(tarfile, "data_filter"):
+        tarfile.data_filter(member, str(folder))
+    return path
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """One folder, or one new file: never through a link, since none exists below."""
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    assert content is not None
+    try:
+        with content, target.open("xb") as out:
+            shutil.copyfileobj(content, out, _BLOCK)
+    except FileExistsError as error:  # names that differ, but not for this file system
+        raise _unsafe(member, "appears twice on this file system") from error
+    target.chmod(0o755 if member.mode & 0o100 else 0o644)  # no setuid, nothing for others
+    with contextlib.suppress(OSError, OverflowError):  # absurd times do no harm
+        os.utime(target, (member.mtime, member.mtime))
+
+
+def _unsafe(member: tarfile.TarInfo, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"unsafe archive: {member.name!r} {why}",
+        "Nothing of it was kept. Pin another archive.",
+    )
+
+
+@contextlib.contextmanager
+def _told(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise IntegrityError(
+            f"{archive.name} is not a readable .tar.gz archive: {error}",
+            "The pin's size and sha256 fit, so the pin names the wrong file.",
+        ) from error

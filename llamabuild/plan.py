@@ -1,0 +1,302 @@
+"""Decide: facts, a recipe and a pin become a :class:`~llamabuild.model.Plan`. Pure.
+
+Every option is explicit and carries its reason. Two identities come out: the *key* hashes all
+that can change the bytes, the *fingerprint* says in words what the result asks of a machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from llamabuild import backends, data, digest
+from llamabuild.backends import cpu
+from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
+from llamabuild.model import (
+    Absence,
+    Compiler,
+    Flag,
+    Hardware,
+    Pin,
+    Plan,
+    Recipe,
+    Remedy,
+    SourceOption,
+    Toolchain,
+)
+from llamabuild.toolchains import canary
+
+KEY_VERSION = 1
+"""Raise it when the same plan would be built in another way."""
+_COMMON = data.load(data.package("common_flags.toml"))
+TOOLS: tuple[str, ...] = tuple(_COMMON["target"]["tools"])
+WHEEL_LIBRARIES: tuple[str, ...] = tuple(_COMMON["target"]["wheel"])
+
+
+def plan(
+    recipe: Recipe,
+    pin: Pin,
+    hardware: Hardware,
+    toolchain: Toolchain,
+    *,
+    without: frozenset[str] = frozenset(),
+    compiler: Compiler | None = None,
+    healed: tuple[Remedy, ...] = (),
+) -> Plan:
+    """The whole decision. ``without`` are CPU features (and, for ``auto``, back-ends) not to use
+    although they are there, ``compiler`` is one to use instead of the first; both come from
+    remedies.
+
+    Raises UnsupportedHardware when an explicit back-end is absent, ToolMissing without a
+    compiler, ConfigError when two sides want one option differently.
+    """
+    without |= set(recipe.without)
+    chosen = _backends(recipe, hardware, without)
+    compiler = compiler or _compiler(toolchain)
+    wanted = frozenset(cpu.closed(_cpu_features(recipe, hardware, compiler) - without))
+    compiler, sources, remedies, wanted = _mend(recipe, toolchain, compiler, wanted)
+    features = cpu.ordered(wanted)
+    flags = _merge(
+        _common(pin, toolchain, redistributable=recipe.cpu != "native"),
+        _switches(chosen),
+        _isa(recipe, hardware, compiler, features, without),
+        *(backends.BACKENDS[name].flags(hardware, toolchain) for name in chosen),
+        asked=recipe.flags,
+    )
+    return Plan(
+        recipe=recipe.name,
+        pin=pin,
+        backends=chosen,
+        cpu_features=features,
+        flags=flags,
+        source_options=sources,
+        targets=(*_COMMON["target"]["libraries"], *TOOLS),
+        left_out=_left_out(recipe, hardware, compiler),
+        compiler=compiler,
+        tools=tuple(tool for tool in toolchain.tools if tool.name != "ccache"),
+        sysroot=hardware.libc,
+        fingerprint=_fingerprint(recipe, hardware, features, chosen),
+        remedies=(*remedies, *healed),
+        absent=hardware.absent if recipe.backends == ("auto",) else (),
+        requested=", ".join(recipe.backends),
+    )
+
+
+def key(plan: Plan) -> str:
+    """SHA-256 over everything that can change the bytes of the result, and nothing else.
+
+    Not in it: reasons, paths, the machine's name, memory, driver or number of cores.
+    """
+    return digest.of_value(
+        {
+            "version": KEY_VERSION,
+            "source": plan.pin.sha256,
+            "commit": plan.pin.commit,
+            "build": plan.pin.build_number,
+            "flags": {flag.name: flag.value for flag in plan.flags},
+            "sources": [[option.source, *option.options] for option in plan.source_options],
+            "targets": sorted(plan.targets),
+            "left out": sorted(plan.left_out),
+            "features": sorted(plan.cpu_features),
+            "compiler": [plan.compiler.digest, plan.compiler.target],
+            "tools": [[tool.name, tool.version, tool.digest] for tool in plan.tools],
+            "sysroot": plan.sysroot,
+        }
+    )
+
+
+def _backends(recipe: Recipe, hardware: Hardware, without: frozenset[str]) -> tuple[str, ...]:
+    """The back-ends to build, ``cpu`` always last. Explicit ones must be there; ``auto`` takes
+    what is."""
+    present = {device.backend for device in hardware.devices}
+    if recipe.backends == ("auto",):
+        wanted = (present - without) | {"cpu"}
+        return tuple(name for name in backends.BACKENDS if name in wanted)
+    for name in recipe.backends:
+        if name not in present and name != "cpu":
+            raise _unsupported(recipe, name, hardware.absent)
+    asked = {*recipe.backends, "cpu"}
+    return tuple(name for name in backends.BACKENDS if name in asked)
+
+
+def _unsupported(recipe: Recipe, name: str, absent: Iterable[Absence]) -> UnsupportedHardware:
+    reason = next((item for item in absent if item.what == name), None)
+    why = reason.why if reason else "no such device was found"
+    hint = reason.hint if reason and reason.hint else "Choose another recipe: llamabuild recipes"
+    title = backends.BACKENDS[name].TITLE
+    return UnsupportedHardware(f"recipe {recipe.name} needs {title}: {why}", hint)
+
+
+def _compiler(toolchain: Toolchain) -> Compiler:
+    if toolchain.compilers:
+        return toolchain.compilers[0]
+    reason = next(item for item in toolchain.absent if item.what == "compiler")
+    raise ToolMissing(reason.why, reason.hint)
+
+
+def _cpu_features(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> frozenset[str]:
+    """The extensions that the code may use: usable here and known to the compiler."""
+    if recipe.cpu == "portable":
+        return frozenset(cpu.portable_features(hardware.arch))
+    if recipe.cpu == "fat":
+        return frozenset()
+    usable = cpu.native_features(hardware.cpu.features)
+    return frozenset(
+        cpu.closed(
+            name
+            for name in usable
+            if all(option in compiler.accepts for option in cpu.compiler_options((name,)))
+        )
+    )
+
+
+def _mend(
+    recipe: Recipe, toolchain: Toolchain, compiler: Compiler, features: frozenset[str]
+) -> tuple[Compiler, tuple[SourceOption, ...], tuple[Remedy, ...], frozenset[str]]:
+    """Answer what the canaries found about the compiler, the cheapest way that keeps the
+    features: options for one file, then another compiler, then going without."""
+    sources: list[SourceOption] = []
+    remedies: list[Remedy] = []
+    for trouble in canary.concerning(compiler, features, fat=recipe.cpu == "fat"):
+        other = _sound(toolchain, trouble.canary)
+        if trouble.mended_by:
+            sources += canary.source_options(trouble)
+            remedies.append(canary.remedy(trouble))
+        elif other and recipe.cpu != "fat":
+            compiler = other
+            why = f"{trouble.why}; {other.family} {other.version} compiles it right"
+            remedies.append(Remedy(name="other-compiler", why=why))
+        else:
+            lost = canary.features(trouble.canary)
+            features = frozenset(cpu.closed(features - lost))
+            why = f"{trouble.why}; no option and no other compiler mends it"
+            remedies.append(Remedy(name=f"without-{trouble.canary}", why=why))
+    return compiler, tuple(sources), tuple(remedies), features
+
+
+def _sound(toolchain: Toolchain, name: str) -> Compiler | None:
+    """Another compiler whose verdict on a canary is good, unless the user chose the compiler."""
+    if toolchain.explicit_compiler:
+        return None
+    for compiler in toolchain.compilers:
+        if any(verdict.canary == name and verdict.ok for verdict in compiler.verdicts):
+            return compiler
+    return None
+
+
+def _common(pin: Pin, toolchain: Toolchain, *, redistributable: bool) -> tuple[Flag, ...]:
+    table = (Flag(name=f["name"], value=f["value"], why=f["why"]) for f in _COMMON["flag"])
+    openssl = next((tool for tool in toolchain.tools if tool.name == "openssl"), None)
+    return (
+        *table,
+        Flag(
+            name="GGML_OPENMP",
+            value=not redistributable,
+            why="off: the result must run where libgomp is not installed"
+            if redistributable
+            else "threads that wait for each other cheaply; libgomp is here",
+        ),
+        Flag(
+            name="LLAMA_OPENSSL",
+            value=openssl is not None and not redistributable,
+            why=_why_openssl(openssl is not None, redistributable),
+        ),
+        Flag(
+            name="LLAMA_BUILD_NUMBER",
+            value=str(pin.build_number),
+            why="else git of an enclosing repository would be asked",
+        ),
+        Flag(
+            name="LLAMA_BUILD_COMMIT",
+            value=pin.commit,
+            why="the commit that the pinned source was made from",
+        ),
+    )
+
+
+def _why_openssl(present: bool, redistributable: bool) -> str:
+    if redistributable:
+        return "off: the result must run where OpenSSL is not installed"
+    if present:
+        return "llama-server can download models by https (`-hf`)"
+    return "off: OpenSSL's headers are not installed (libssl-dev); no downloads by llama-server"
+
+
+def _switches(chosen: tuple[str, ...]) -> tuple[Flag, ...]:
+    """Every back-end's switch, ON or OFF: an old build folder or default never decides."""
+    return tuple(
+        Flag(
+            name=module.SWITCH,
+            value=name in chosen,
+            why=f"{module.TITLE} is used" if name in chosen else f"{module.TITLE} is not used",
+        )
+        for name, module in backends.BACKENDS.items()
+    )
+
+
+def _isa(
+    recipe: Recipe,
+    hardware: Hardware,
+    compiler: Compiler,
+    features: tuple[str, ...],
+    without: frozenset[str],
+) -> tuple[Flag, ...]:
+    if recipe.cpu == "fat":
+        kept, _ = _variants(hardware, compiler)
+        return cpu.fat_flags(hardware.arch, kept)
+    why = {}
+    if recipe.cpu == "native":
+        why = {feature.name: feature.why for feature in hardware.cpu.features if feature.why}
+        for name in cpu.native_features(hardware.cpu.features):
+            if name not in features and name not in why:
+                why[name] = _why_left_out(compiler, name, without)
+    linked = Flag(name="GGML_BACKEND_DL", value=False, why="one set of back-ends, linked in")
+    return (linked, *cpu.isa_flags(hardware.arch, features, why=why))
+
+
+def _variants(
+    hardware: Hardware, compiler: Compiler
+) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The CPU variants that this compiler gets right, and the others with the reason."""
+    broken = canary.broken(compiler)
+    return cpu.variants(hardware.arch, compiler.accepts, broken, os=hardware.os)
+
+
+def _left_out(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> tuple[str, ...]:
+    """Libraries of a fat build that are not kept, by target name."""
+    if recipe.cpu != "fat":
+        return ()
+    return tuple(f"ggml-cpu-{name}" for name, _ in _variants(hardware, compiler)[1])
+
+
+def _why_left_out(compiler: Compiler, name: str, without: frozenset[str]) -> str:
+    if name in without:
+        return "off: the recipe or a remedy does without it"
+    if not set(cpu.compiler_options((name,))) <= compiler.accepts:
+        return f"off: {compiler.family} {compiler.version} cannot compile for it"
+    return f"off: {compiler.family} {compiler.version} compiles it wrong"
+
+
+def _merge(*groups: tuple[Flag, ...], asked: tuple[Flag, ...]) -> tuple[Flag, ...]:
+    """All flags, each once. What the recipe asked for replaces what was decided. Raises
+    ConfigError when two back-ends set one option differently: there is no silent last-wins."""
+    merged: dict[str, Flag] = {}
+    for flag in (flag for group in groups for flag in group):
+        known = merged.setdefault(flag.name, flag)
+        if known.value != flag.value and all(flag.name != own.name for own in asked):
+            raise ConfigError(
+                f"{flag.name} is wanted as {known.value!r} ({known.why}) "
+                f"and as {flag.value!r} ({flag.why})",
+                f"Decide with a [flags] entry {flag.name} in the recipe.",
+            )
+    return tuple((merged | {flag.name: flag for flag in asked}).values())
+
+
+def _fingerprint(
+    recipe: Recipe, hardware: Hardware, features: tuple[str, ...], chosen: tuple[str, ...]
+) -> str:
+    """Like ``linux-x86_64-glibc2.36-avx512-vnni-bf16`` or ``…-avx2-cuda90``."""
+    level = "fat" if recipe.cpu == "fat" else cpu.level_name(hardware.arch, features)
+    devices = sorted(
+        {f"{d.backend}{d.architecture}" for d in hardware.devices if d.backend in chosen[:-1]}
+    )
+    libc = hardware.libc.replace(" ", "")
+    return "-".join(filter(None, (hardware.os, hardware.arch, libc, level, *devices)))

@@ -1,0 +1,150 @@
+"""Wheels: the llama-cpp-python package around libraries that are already compiled.
+
+The project's own metadata, tags and RECORD are made by scikit-build-core, its build back-end; in
+place of its CMakeLists.txt, which would compile everything a second time and pack each library
+six times, it is given one that installs the finished files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from llamabuild import cmake
+from llamabuild.errors import BuildFailed, FetchError, ToolMissing
+from llamabuild.host import Host, Limits, python
+from llamabuild.model import Plan, Source
+
+_HERE = Path(__file__).resolve().parent
+_LIMITS = Limits(seconds=600)
+_LIBRARY = re.compile(r"^(lib)?(llama|mtmd|ggml(-.+)?)\.(so|dylib|dll)$")
+_EPOCH = "1700000000"
+"""A fixed time for the archive's entries: the same files give the same wheel."""
+
+
+def pack(
+    plan: Plan, source: Source, *, prefix: Path, scratch: Path, log: Path, host: Host, label: str
+) -> Path:
+    """Make ``prefix/wheel/llama_cpp_python-VERSION+LABEL-py3-none-PLATFORM.whl``.
+
+    The label keeps pip and uv from taking a build of the same version out of their caches and
+    lets ``pip freeze`` tell which build is installed. Raises BuildFailed.
+    """
+    project = scratch / "project"
+    project.mkdir(parents=True)
+    shutil.copytree(source.root / "llama_cpp", project / "llama_cpp")
+    for name in ("pyproject.toml", "README.md", "LICENSE.md"):
+        shutil.copy(source.root / name, project / name)
+    _stamp(project / "llama_cpp" / "__init__.py", label)
+    if any(flag.name == "GGML_BACKEND_DL" and flag.value is True for flag in plan.flags):
+        _load_backends(project / "llama_cpp")
+    libraries = scratch / "libraries"
+    libraries.mkdir()
+    for file in sorted((prefix / "lib").iterdir()):
+        if _LIBRARY.match(file.name):
+            shutil.copy2(file, libraries / file.name)
+    (prefix / "wheel").mkdir()
+    return _run_backend(project, libraries, prefix / "wheel", scratch, log, host)
+
+
+def _run_backend(
+    project: Path, libraries: Path, out: Path, scratch: Path, log: Path, host: Host
+) -> Path:
+    settings = {
+        "cmake.source-dir": str(_HERE / "cmake"),
+        "cmake.define.LLAMABUILD_LIBRARIES": str(libraries),
+        "build-dir": str(scratch / "build"),
+        "install.strip": "false",
+    }
+    argv = [python(), str(_HERE / "child.py"), json.dumps(settings), str(out)]
+    env = cmake.environment(host.environ) | {"SOURCE_DATE_EPOCH": _EPOCH}
+    ended = host.run(argv, limits=_LIMITS, cwd=project, env=env)
+    with log.open("a", encoding="utf-8") as transcript:
+        transcript.write(f"$ {' '.join(argv)}\n{ended.out}{ended.err}")
+    made = list(out.glob("*.whl"))
+    if ended.code != 0 or len(made) != 1:
+        said = (ended.err or ended.out).strip().splitlines()
+        raise BuildFailed(
+            f"the wheel could not be packed: {said[-1] if said else ended.code}",
+            f"The full log is {log}",
+            step="wheel",
+            log=str(log),
+            tail="\n".join(said[-20:]),
+        )
+    return made[0]
+
+
+def _stamp(module: Path, label: str) -> None:
+    """Add the local version label to ``__version__``."""
+    text = module.read_text(encoding="utf-8")
+    stamped, count = re.subn(
+        r'^(__version__ = "[^"+]+)"', rf'\1+{label}"', text, count=1, flags=re.MULTILINE
+    )
+    if count != 1:
+        raise BuildFailed("llama_cpp/__init__.py does not state its version", step="wheel")
+    module.write_text(stamped, encoding="utf-8")
+
+
+def _load_backends(package: Path) -> None:
+    """With run-time back-ends somebody has to load them: llama.cpp's programs do, the Python
+    package does not and would find no CPU at all."""
+    shutil.copy(_HERE / "load_backends.py", package / "_load_backends.py")
+    module = package / "__init__.py"
+    text = module.read_text(encoding="utf-8")
+    module.write_text(
+        text
+        + "\nfrom . import _load_backends  # added by llamabuild: CPU code chosen at run time\n",
+        encoding="utf-8",
+    )
+
+
+def environment(folder: Path, wheel: Path, host: Host) -> Path:
+    """A clean virtual environment with the wheel in it. Returns its Python.
+
+    Raises ToolMissing when there is no venv, FetchError when the wheel's own requirements cannot
+    be had.
+    """
+    ended = host.run([python(), "-I", "-m", "venv", "--without-pip", str(folder)], limits=_LIMITS)
+    if ended.code != 0:
+        raise ToolMissing(
+            f"Python cannot make a virtual environment: {_last(ended.err or ended.out)}",
+            "Debian, Ubuntu: apt install python3-venv",
+        )
+    interpreter = interpreter_of(folder, host)
+    install(wheel, interpreter, host)
+    return interpreter
+
+
+def interpreter_of(folder: Path, host: Host) -> Path:
+    """The Python of a virtual environment. Raises ToolMissing when the folder is none."""
+    for name in ("bin/python", "Scripts/python.exe"):
+        if host.exists(str(folder / name)):
+            return folder / name
+    raise ToolMissing(
+        f"{folder} is not a virtual environment", f"Make one: python3 -m venv {folder}"
+    )
+
+
+def install(wheel: Path, interpreter: Path, host: Host) -> None:
+    """Install the wheel from its file (so pip's wheel cache cannot give another build), then
+    whatever it requires and the environment lacks. Raises FetchError."""
+    pip = [python(), "-m", "pip", "--python", str(interpreter), "--no-input", "install"]
+    pip += ["--disable-pip-version-check", "--quiet"]
+    steps = (
+        [*pip, "--no-deps", "--force-reinstall", "--no-cache-dir", str(wheel)],
+        [*pip, str(wheel)],
+    )
+    for argv in steps:
+        ended = host.run(argv, limits=_LIMITS)
+        if ended.code != 0:
+            raise FetchError(
+                f"pip could not install {wheel.name}: {_last(ended.err)}",
+                "It needs numpy, jinja2, diskcache and typing-extensions from a package index.",
+            )
+
+
+def _last(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if "WARNING" not in line]
+    return lines[-1] if lines else "no message"

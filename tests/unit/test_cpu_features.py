@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamabuild.backends import cpu_features as cf
+from llamabuild.backends import cpu_sets, proc_cpuinfo
+from llamabuild.backends.cpu_features import Facts
+from llamabuild.host import Finished
+
+MACHINES = Path(__file__).parents[1] / "machines" / "cpu"
+
+
+# What the labels of the machines must say when everything that is listed also runs.
+LABELS = {
+    ("sapphire-rapids-vm", "x86_64"): "avx512-vnni-bf16-amx",
+    ("zen4", "x86_64"): "avx512-vnni-bf16",
+    ("haswell", "x86_64"): "avx2",
+    ("masked-avx512-vm", "x86_64"): "avx2",
+    ("sandy-bridge", "x86_64"): "avx",
+    ("graviton3", "aarch64"): "armv8-a-dotprod-fp16-sve-i8mm",
+    ("raspberry-pi-5", "aarch64"): "armv8-a-dotprod-fp16",
+    ("riscv64-v", "riscv64"): "rv64gc-v-zfh-zvfh-zihintpause",
+    ("power9", "ppc64le"): "power9",
+    ("z16", "s390x"): "baseline",
+}
+NAMES = {
+    "sapphire-rapids-vm": ("GenuineIntel", "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"),
+    "zen4": ("AuthenticAMD", "AMD Ryzen 9 7950X 16-Core Processor"),
+    "graviton3": ("Arm", "Neoverse V1"),
+    "raspberry-pi-5": ("Arm", "Cortex-A76"),
+    "riscv64-v": ("spacemit", "x60"),
+    "power9": ("IBM", "POWER9"),
+    "z16": ("IBM/S390", "machine = 3931"),
+}
+
+
+def machine(name: str) -> str:
+    return (MACHINES / f"{name}.txt").read_text()
+
+
+def row(name: str) -> cf.Extension:
+    return next(row for row in cf.extensions() if row.name == name)
+
+
+def all_run(arch: str, words: frozenset[str]) -> Facts:
+    return Facts(words=words, traps={row.name: "" for row in cf.extensions(arch)})
+
+
+@pytest.mark.parametrize(("name", "arch"), LABELS)
+def test_what_a_recorded_machine_can_use(name: str, arch: str) -> None:
+    facts = all_run(arch, proc_cpuinfo.words(machine(name)))
+    found = [cf.decide(row, facts) for row in cf.extensions(arch)]
+    used = cpu_sets.native_features(found)
+    assert cpu_sets.level_name(arch, used) == LABELS[name, arch]
+    assert all(feature.usable != bool(feature.why) for feature in found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_recorded_machines(name: str) -> None:
+    assert proc_cpuinfo.names(machine(name)) == NAMES[name]
+
+
+def test_every_recorded_machine_is_tested() -> None:
+    assert {path.stem for path in MACHINES.glob("*.txt")} == {name for name, _ in LABELS}
+
+
+def test_vmx_flags_are_no_features() -> None:
+    assert "ept" not in proc_cpuinfo.words(machine("sapphire-rapids-vm"))
+
+
+def test_only_what_all_cores_have_counts() -> None:
+    little = machine("raspberry-pi-5").replace(" asimddp\n", "\n", 1)
+    assert "asimddp" in proc_cpuinfo.words(machine("raspberry-pi-5"))
+    assert "asimddp" not in proc_cpuinfo.words(little)
+
+
+def test_fp16_takes_two_words() -> None:
+    facts = all_run("aarch64", frozenset({"fphp"}))
+    assert not cf.decide(row("fp16"), facts).advertised
+    facts = all_run("aarch64", frozenset({"fphp", "asimdhp"}))
+    assert cf.decide(row("fp16"), facts).usable
+
+
+@given(st.text())
+def test_any_text_is_read(text: str) -> None:
+    proc_cpuinfo.words(text)
+    proc_cpuinfo.names(text)
+
+
+# --- three states --------------------------------------------------------------------------------
+
+# CPUID of a Sapphire Rapids: everything in the table.
+CPUID = {
+    (1, 0): (0x806F8, 0, 0xFFFA3203, 0),
+    (7, 0): (2, 0xF1BF07AB, 0x1B415F6E, 0xBF8E4412 | 1 << 22 | 1 << 24 | 1 << 25),
+    (7, 1): (0x1C30, 0, 0, 0),
+}
+SPR = proc_cpuinfo.words(machine("sapphire-rapids-vm"))
+FULL = Facts(
+    words=SPR,
+    cpuid=CPUID,
+    xcr0=0x602E7,
+    permission="",
+    traps={row.name: "" for row in cf.extensions("x86_64")},
+)
+
+
+def changed(**fields: object) -> Facts:
+    return Facts(**{**{name: getattr(FULL, name) for name in Facts.__slots__}, **fields})
+
+
+def states(name: str, facts: Facts) -> tuple[bool, bool, bool, str]:
+    feature = cf.decide(row(name), facts)
+    return feature.advertised, feature.enabled, feature.executed, feature.why
+
+
+def test_all_well() -> None:
+    assert all(cf.decide(row, FULL).usable for row in cf.extensions("x86_64"))
+
+
+def test_cpuid_alone_decides_without_a_kernel_list() -> None:
+    assert all(cf.decide(row, changed(words=None)).usable for row in cf.extensions("x86_64"))
+
+
+def test_the_cpu_lacks_it() -> None:
+    haswell = proc_cpuinfo.words(machine("haswell"))
+    facts = changed(words=haswell, cpuid={(7, 0): (0, 1 << 5, 0, 0)})
+    assert states("avx512f", facts) == (False, False, False, "this CPU does not have it")
+
+
+def test_a_hypervisor_may_hide_it() -> None:
+    masked = proc_cpuinfo.words(machine("masked-avx512-vm"))
+    *three, why = states("avx512f", changed(words=masked, cpuid={}))
+    assert three == [False, False, False]
+    assert "hypervisor" in why
+
+
+def test_the_kernel_masks_what_cpuid_lists() -> None:
+    masked = proc_cpuinfo.words(machine("masked-avx512-vm"))
+    *three, why = states("avx512f", changed(words=masked))
+    assert three == [True, False, False]
+    assert "the kernel does not" in why
+
+
+@pytest.mark.parametrize(
+    ("name", "xcr0", "bits"),
+    [("avx", 0x3, "2"), ("avx512f", 0x7, "5, 6, 7"), ("amx_tile", 0x2E7, "17, 18")],
+)
+def test_registers_that_are_not_saved(name: str, xcr0: int, bits: str) -> None:
+    *three, why = states(name, changed(xcr0=xcr0))
+    assert three == [True, False, False]
+    assert why.endswith(f"(XCR0 lacks bits {bits})")
+
+
+def test_amx_that_is_not_permitted() -> None:
+    facts = changed(permission="Operation not supported")
+    *three, why = states("amx_int8", facts)
+    assert three == [True, False, False]
+    assert why == "Linux does not permit it: Operation not supported"
+    assert cf.decide(row("avx512f"), facts).usable
+
+
+def test_a_trap_is_the_reason() -> None:
+    facts = changed(traps={**FULL.traps, "amx_int8": "SIGILL when executed"})
+    assert states("amx_int8", facts) == (True, True, False, "SIGILL when executed")
+
+
+def test_what_was_not_tried_is_not_used() -> None:
+    facts = changed(traps={}, problem="executable memory is refused: Permission denied")
+    *three, why = states("avx", facts)
+    assert three == [True, True, False]
+    assert "executable memory is refused" in why
+
+
+def test_nothing_known_at_all() -> None:
+    *three, why = states("avx", Facts(problem="exit code 127"))
+    assert three == [False, False, False]
+    assert "exit code 127" in why
+
+
+def test_every_bit_of_cpuid_is_looked_at_alone() -> None:
+    """One bit set advertises exactly one extension: no two rows share a place."""
+    for extension in cf.extensions("x86_64"):
+        place = extension.cpuid
+        assert place is not None
+        registers = [0, 0, 0, 0]
+        registers[("eax", "ebx", "ecx", "edx").index(place.register)] = 1 << place.bit
+        facts = Facts(cpuid={(place.leaf, place.subleaf): tuple(registers)})
+        listed = [row.name for row in cf.extensions("x86_64") if cf.advertised(row, facts)]
+        assert listed == [extension.name]
+
+
+# --- what the child tells ------------------------------------------------------------------------
+
+
+def test_the_child_s_lines_are_understood() -> None:
+    out = "permission granted\ncpuid 7 0 2 f1 1b bf\nxcr0 602e7\ntry avx\nok avx\nend\n"
+    facts = cf.understand(Finished(code=0, out=out, err=""))
+    assert facts == Facts(
+        cpuid={(7, 0): (2, 0xF1, 0x1B, 0xBF)}, xcr0=0x602E7, permission="", traps={"avx": ""}
+    )
+
+
+def test_a_refused_permission_keeps_its_reason() -> None:
+    child = Finished(code=0, out="permission Operation not supported\nend\n", err="")
+    assert cf.understand(child).permission == "Operation not supported"
+
+
+def test_a_hang_is_no_success() -> None:
+    child = Finished(code=-9, out="try avx\n", err="", timed_out=True)
+    assert cf.understand(child).traps == {"avx": "no end within the time limit when executed"}
+
+
+def test_windows_traps_and_system_words() -> None:
+    out = "has asimddp\ntry sve\ntrap sve illegal instruction\nend\n"
+    facts = cf.understand(Finished(code=0, out=out, err=""))
+    assert facts.words == frozenset({"asimddp"})
+    assert facts.traps == {"sve": "illegal instruction when executed"}
+    assert facts.problem == ""
+
+
+def test_a_child_that_could_not_start() -> None:
+    facts = cf.understand(Finished(code=127, out="", err="No such file or directory\n"))
+    assert facts.problem == "exit code 127: No such file or directory"
+
+
+def test_a_death_between_two_features_is_a_problem() -> None:
+    facts = cf.understand(Finished(code=-11, out="try avx\nok avx\n", err=""))
+    assert facts.problem == "SIGSEGV"
+    assert facts.traps == {"avx": ""}
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_names_are_unique_and_requirements_exist() -> None:
+    names = cf.names()
+    assert len(set(names)) == len(names)
+    for extension in cf.extensions():
+        same = {row.name for row in cf.extensions(extension.arch)}
+        assert set(extension.requires) <= same - {extension.name}
+
+
+def test_code_ends_with_a_return_and_leaves_no_upper_state() -> None:
+    ends = {"x86_64": "c3", "aarch64": "c0035fd6", "riscv64": "8280", "ppc64le": "2000804e"}
+    for extension in cf.extensions():
+        assert extension.code.endswith(ends.get(extension.arch, "2000004c"))
+        if "ymm" in extension.assembly or "zmm" in extension.assembly:
+            assert extension.code.endswith("c5f877c3")  # vzeroupper; ret
+        if "tilezero" in extension.assembly:
+            assert extension.code.endswith("c4e27849c0c3")  # tilerelease; ret
+        assert len(bytes.fromhex(extension.code)) <= 61  # a slot of the child, less the prologue

@@ -1,0 +1,140 @@
+"""Pins: what is accepted, and that every mistake is told by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamabuild.errors import ConfigError
+from llamabuild.pins import default_pin, load_pins, parse_pin
+
+GOOD: dict[str, Any] = {
+    "version": "1.0",
+    "urls": ["pypi:some-project/some_project-1.0.tar.gz"],
+    "size": 10,
+    "sha256": "a" * 64,
+    "licence": "MIT",
+    "commit": "0c1e57098",
+    "build_number": 0,
+}
+
+
+def refusal(change: dict[str, Any], drop: str = "") -> ConfigError:
+    table = {key: value for key, value in {**GOOD, **change}.items() if key != drop}
+    with pytest.raises(ConfigError) as caught:
+        parse_pin("mine", table, Path("/pins"))
+    assert "'mine'" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
+
+def test_shipped_pin_is_complete() -> None:
+    pin = default_pin()
+    assert pin == load_pins()[pin.name]
+    assert pin.version == "0.3.36"
+    assert pin.size == 76589250
+    assert pin.urls == ("pypi:llama-cpp-python/llama_cpp_python-0.3.36.tar.gz",)
+    assert pin.commit.startswith("0c1e57098")
+    assert pin.licence == "MIT"
+
+
+@pytest.mark.parametrize("key", sorted(GOOD))
+def test_every_key_is_required(key: str) -> None:
+    assert key in refusal({}, drop=key).message
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("sha265", "sha256"), ("url", "urls"), ("license", "licence")]
+)
+def test_unknown_key_has_a_close_match(key: str, near: str) -> None:
+    error = refusal({key: "x"})
+    assert key in error.message
+    assert near in error.hint
+
+
+def test_unknown_key_without_a_match_lists_the_known_ones() -> None:
+    assert "sha256" in refusal({"zzzzzz": 1}).hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "a" * 63},
+        {"sha256": "A" * 64},
+        {"sha256": "g" * 64},
+        {"sha256": "a" * 64 + "\n"},
+        {"size": 0},
+        {"size": "10"},
+        {"size": True},
+        {"size": 1.5},
+        {"build_number": -1},
+        {"commit": "HEAD"},
+        {"urls": []},
+        {"urls": "https://host.invalid/a.tar.gz"},
+        {"urls": ["ftp://host.invalid/a.tar.gz"]},
+        {"urls": ["pypi:only-a-project"]},
+        {"urls": ["pypi:project/../file.tar.gz"]},
+        {"urls": ["pypi:project/a/b.tar.gz"]},
+        {"version": ""},
+        {"tree": "../outside"},
+        {"tree": "/outside"},
+    ],
+    ids=str,
+)
+def test_wrong_values_are_refused(change: dict[str, Any]) -> None:
+    refusal(change)
+
+
+def test_name_is_the_tables_name_only() -> None:
+    assert "'name'" in refusal({"name": "other"}).message
+
+
+def test_relative_paths_start_at_the_file() -> None:
+    urls = ["a.tar.gz", "/b/c.tar.gz", "https://host.invalid/d.tar.gz", "file:///e.tar.gz"]
+    pin = parse_pin("mine", {**GOOD, "urls": urls}, Path("/pins"))
+    assert pin.urls == ("/pins/a.tar.gz", *urls[1:])
+
+
+@given(st.text("0123456789abcdef", min_size=64, max_size=64), st.integers(1, 2**40))
+def test_all_hashes_and_sizes_survive(sha256: str, size: int) -> None:
+    pin = parse_pin("mine", {**GOOD, "sha256": sha256, "size": size}, Path("/pins"))
+    assert (pin.sha256, pin.size) == (sha256, size)
+
+
+@given(st.text(max_size=70))
+def test_sha256_is_64_hex_digits_or_refused(sha256: str) -> None:
+    expected = len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")
+    try:
+        parse_pin("mine", {**GOOD, "sha256": sha256}, Path("/pins"))
+    except ConfigError:
+        assert not expected
+    else:
+        assert expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("default = 'a'\n[pins.a]\nversion = 1\n", "pin 'a'"),
+        ("default = 'gone'\n", "gone"),
+        ("defualt = 'a'\n", "defualt"),
+        ("default = 1\n", "default"),
+        ("pins = 3\n", "pins"),
+        ("[pins]\na = 3\n", "pins"),
+        ("[pins\n", "line 1"),
+    ],
+)
+def test_broken_files(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "pins.toml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        default_pin(tmp_path / "pins.toml")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load_pins(tmp_path / "pins.toml")
