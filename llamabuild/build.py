@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llamabuild import cmake, options, wheels
 from llamabuild import plan as planning
+from llamabuild.backends import cpu
 from llamabuild.errors import BuildFailed, DiskFull
 from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
@@ -97,7 +98,7 @@ def _configure(
     started = time.monotonic()
     emit(StepStarted(name="configure", title="Configuring with CMake"))
     folder.mkdir(parents=True)
-    (folder / "llamabuild.cmake").write_text(cmake.injected(plan.source_options))
+    (folder / "llamabuild.cmake").write_text(cmake.injected(plan.source_options, plan.left_out))
     cmake.ask(folder)
     argv = cmake.configure(
         plan,
@@ -115,22 +116,24 @@ def _configure(
             step="configure",
             log=str(log),
         )
-    effective = _effective(folder, source.tree)
+    effective = _effective(plan, folder, source.tree, log)
     _check_sources(plan, folder, source.tree, log)
     emit(StepEnded(name="configure", seconds=time.monotonic() - started))
     return effective
 
 
-def _effective(folder: Path, tree: Path) -> dict[str, str]:
-    """The machine options that the compiler is really given for ggml's CPU code."""
+def _effective(plan: Plan, folder: Path, tree: Path, log: Path) -> dict[str, str]:
+    """The machine options that the compiler is really given for ggml's CPU code. Raises
+    BuildFailed when they are not those of the plan's CPU features."""
     wanted = str(tree / "ggml" / "src" / "ggml-cpu" / "ggml-cpu.c")
     words = cmake.commands(folder).get(wanted, ())
-    machine = [word for word in words if word.startswith(("-m", "/arch"))]
-    if any("native" in word for word in machine):
+    machine = tuple(word for word in words if word.startswith(("-m", "/arch")))
+    if wrong := cpu.disagreement(machine, plan.flags, plan.cpu_features):
         raise BuildFailed(
-            f"the compiler is told to decide by itself: {' '.join(machine)}",
-            "Please report this: the plan spells every option out.",
+            f"ggml's CPU code is not compiled as planned: {wrong}",
+            "Please report this with the log.",
             step="configure",
+            log=str(log),
         )
     return {"ggml-cpu": " ".join(machine)}
 

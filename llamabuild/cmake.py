@@ -19,17 +19,19 @@ from llamabuild.model import Flag, Plan, SourceOption
 _CLIENT = "client-llamabuild"
 _QUERY = {"requests": [{"kind": "cache", "version": 2}, {"kind": "codemodel", "version": 2}]}
 KEPT_ENVIRONMENT = frozenset(
-    ("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "SYSTEMROOT")
-    + ("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE")
-    + ("INCLUDE", "LIB", "LIBPATH", "SDKROOT", "DEVELOPER_DIR")
+    {
+        *("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "SYSTEMROOT"),
+        *("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE"),
+        *("INCLUDE", "LIB", "LIBPATH", "SDKROOT", "DEVELOPER_DIR"),
+    }
 )
 """What a build sees of the user's environment; the rest could change the result unseen."""
 _SPOKEN_OF = (
-    ("CMAKE_ARGS", "CMAKE_PREFIX_PATH", "CMAKE_BUILD_TYPE", "CMAKE_GENERATOR")
-    + ("CMAKE_TOOLCHAIN_FILE", "SKBUILD_CMAKE_ARGS", "SKBUILD_CMAKE_DEFINE", "CUDAARCHS")
-    + ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CUDAFLAGS", "SOURCE_DATE_EPOCH")
-    + ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH")
-    + ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
+    *("CMAKE_ARGS", "CMAKE_PREFIX_PATH", "CMAKE_BUILD_TYPE", "CMAKE_GENERATOR"),
+    *("CMAKE_TOOLCHAIN_FILE", "SKBUILD_CMAKE_ARGS", "SKBUILD_CMAKE_DEFINE", "CUDAARCHS"),
+    *("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CUDAFLAGS", "SOURCE_DATE_EPOCH"),
+    *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH"),
+    *("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"),
 )
 
 
@@ -87,22 +89,60 @@ def configure(
     ]
 
 
-def injected(options: Iterable[SourceOption]) -> str:
-    """A CMake file, included by every ``project()``, that gives single source files their
-    options once the folders they belong to are known."""
-    lines = ["# Written by llamabuild. Options for single source files, each with its reason."]
+_LEFT_OUT = """\
+# Libraries that this compiler cannot compile or gets wrong. ggml depends on every variant that it
+# knows; CMake keeps an overridden command under its name with an underscore.
+if(PROJECT_IS_TOP_LEVEL)
+  set(LLAMABUILD_LEFT_OUT "@NAMES@")
+  function(add_dependencies target)
+    list(FIND LLAMABUILD_LEFT_OUT "${ARGV1}" position)
+    if(target STREQUAL "ggml" AND position GREATER -1)
+      set_target_properties(${ARGN} PROPERTIES EXCLUDE_FROM_ALL TRUE)
+    else()
+      _add_dependencies(${target} ${ARGN})
+    endif()
+  endfunction()
+endif()
+"""
+_SOURCE_OPTIONS = """\
+# @WHY@
+if(PROJECT_IS_TOP_LEVEL)
+  cmake_language(DEFER CALL set_source_files_properties
+    "${CMAKE_CURRENT_SOURCE_DIR}/@SOURCE@"
+    DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/@FOLDER@"
+    PROPERTIES COMPILE_OPTIONS "@OPTIONS@")
+endif()
+"""
+
+
+def injected(options: Iterable[SourceOption], left_out: Iterable[str]) -> str:
+    """A CMake file, included by every ``project()``: options for single source files, set when
+    the folders they belong to are known, and variants that are not to be compiled."""
+    text = "# Written by llamabuild.\n"
+    if names := ";".join(left_out):
+        text += _LEFT_OUT.replace("@NAMES@", names)
     for option in options:
-        folder = option.source.rsplit("/", 2)[0]
-        lines += [
-            f"# {option.why}",
-            "if(PROJECT_IS_TOP_LEVEL)",
-            "  cmake_language(DEFER CALL set_source_files_properties",
-            f'    "${{CMAKE_CURRENT_SOURCE_DIR}}/{option.source}"',
-            f'    DIRECTORY "${{CMAKE_CURRENT_SOURCE_DIR}}/{folder.rsplit("/", 1)[0]}"',
-            f'    PROPERTIES COMPILE_OPTIONS "{";".join(option.options)}")',
-            "endif()",
-        ]
-    return "\n".join(lines) + "\n"
+        words = {
+            "@WHY@": option.why,
+            "@SOURCE@": option.source,
+            "@FOLDER@": _target_folder(option.source),
+            "@OPTIONS@": ";".join(option.options),
+        }
+        block = _SOURCE_OPTIONS
+        for word, value in words.items():
+            block = block.replace(word, value)
+        text += block
+    return text
+
+
+def _target_folder(source: str) -> str:
+    """The folder whose CMakeLists.txt makes the target: ggml's back-ends are made two above.
+
+    >>> _target_folder("ggml/src/ggml-cpu/amx/mmq.cpp")
+    'ggml/src'
+    """
+    parts = source.split("/")
+    return "/".join(parts[: parts.index("src") + 1])
 
 
 def ask(folder: Path) -> None:

@@ -99,7 +99,7 @@ def provision(
             return kept
         _say(wanted, host, emit)
         source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)
-        return _make(request, key, source, host=host, cache=cache, emit=emit)
+        return make(request, key, source, host=host, cache=cache, emit=emit)
 
 
 def _say(wanted: Plan, host: Host, emit: Emit) -> None:
@@ -117,17 +117,20 @@ def _say(wanted: Plan, host: Host, emit: Emit) -> None:
         emit(Noticed(message=f"{absence.what} is not used: {absence.why}"))
 
 
-def _make(
+def make(
     request: Request, key: str, source: Source, *, host: Host, cache: Path, emit: Emit
 ) -> Artifact:
-    """Attempts until one passes (and, while searching, until the best is known)."""
+    """Attempts until one passes (and, while searching, until the best is known).
+
+    Raises the failure of the last attempt when no remedy is left.
+    """
     course = heal.Course()
     best: Artifact | None = None
     trials: tuple[Trial, ...] = ()
     while True:
         decided = request.decide(course)
         try:
-            best = _attempt(
+            best = store.adopt(cache, plan.key(decided), emit, requested=key) or _attempt(
                 request, course, decided, trials, key, source, host=host, cache=cache, emit=emit
             )
             trials = best.manifest.trials

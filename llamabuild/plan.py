@@ -7,6 +7,7 @@ that can change the bytes, the *fingerprint* says in words what the result asks 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
 from llamabuild import backends, data, digest
 from llamabuild.backends import cpu
 from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
@@ -206,7 +207,7 @@ def _common(pin: Pin, toolchain: Toolchain, *, redistributable: bool) -> tuple[F
         ),
         Flag(
             name="LLAMA_BUILD_COMMIT",
-            value=pin.commit,
+            value=pin.commit[:9],
             why="the commit that the pinned source was made from",
         ),
     )

@@ -1,62 +1,13 @@
-"""What a back-end must answer, and the ordered table of those that do.
-
-A back-end is a module: it implements :class:`Backend` with plain functions, so the first lines of
-the file show what is special about it. The order is the order of preference; ``cpu`` is last and
-always present.
-"""
+"""The ordered table of back-ends: the preferred first, ``cpu`` last and always present."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from llamabuild.host import Host
-from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
+from llamabuild.backends import cpu, cuda, vulkan
+from llamabuild.backends.interface import Backend, Evidence, Found
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a back-end sees: devices to run on, tools to build with, and what is missing."""
-
-    devices: tuple[Device, ...] = ()
-    tools: tuple[Tool, ...] = ()
-    absent: tuple[Absence, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What a proof run showed of where it ran: ggml's own device list (``name: description``),
-    layers offloaded of all layers, and the library's log."""
-
-    devices: tuple[str, ...]
-    offloaded: int
-    layers: int
-    log: str
-
-
-class Backend(Protocol):
-    """One way to compute. Nothing outside this package asks which one it is."""
-
-    @property
-    def TITLE(self) -> str:  # noqa: N802 - a module constant
-        """The name that people know."""
-
-    @property
-    def SWITCH(self) -> str:  # noqa: N802 - a module constant
-        """The CMake option that turns it on."""
-
-    def detect(self, host: Host) -> Found:
-        """What is there. Never raises; an absence carries its reason and the next step."""
-
-    def flags(self, hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
-        """The options beside ``SWITCH`` when it is used; pure, and every flag says why."""
-
-    def judge(self, evidence: Evidence) -> str | None:
-        """None when the run used this back-end, else why it did not."""
-
-
-from llamabuild.backends import cpu, cuda, vulkan  # noqa: E402 - they use what is above
+__all__ = ["BACKENDS", "Backend", "Evidence", "Found"]
 
 BACKENDS: Final[Mapping[str, Backend]] = {"cuda": cuda, "vulkan": vulkan, "cpu": cpu}
-"""All back-ends, the preferred first."""

@@ -7,13 +7,12 @@ no dependency between them, so sets are closed here before an option is switched
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import msgspec
 
 from llamabuild import data
-from llamabuild.backends import Evidence, Found
 from llamabuild.backends.cpu_features import TABLE, Extension, extensions, identify
 from llamabuild.backends.cpu_sets import (
     all_compiler_options,
@@ -26,6 +25,7 @@ from llamabuild.backends.cpu_sets import (
     portable_features,
     rows,
 )
+from llamabuild.backends.interface import Evidence, Found
 from llamabuild.errors import UnsupportedHardware
 from llamabuild.host import Host
 from llamabuild.model import Device, Flag, Hardware, Toolchain
@@ -37,6 +37,7 @@ __all__ = [
     "closed",
     "compiler_options",
     "detect",
+    "disagreement",
     "fat_flags",
     "flags",
     "isa_flags",
@@ -149,6 +150,29 @@ def variants(
         else:
             kept.append(row.name)
     return tuple(kept), tuple(dropped)
+
+
+def disagreement(
+    machine: Sequence[str], flags: Iterable[Flag], features: Iterable[str]
+) -> str | None:
+    """None when ``machine``, the ``-m…`` options that a compiler is really given, are those of
+    the features (in a fat build every variant has its own), else what is wrong with them."""
+    values = {flag.name: flag.value for flag in flags}
+    if values.get("GGML_BACKEND_DL") is True:
+        return None
+    if any("native" in word for word in machine):
+        return f"the compiler decides by itself ({' '.join(machine)})"
+    arm = values.get("GGML_CPU_ARM_ARCH")
+    if arm:
+        wanted = {f"-march={arm}"}
+    elif "GGML_SSE42" in values:
+        wanted = set(compiler_options(features))
+    else:  # elsewhere ggml puts one text of its own together from the options
+        return None
+    got = set(machine) - {word for word in machine if word.startswith(("-mabi=", "-mtune="))}
+    if got == wanted:
+        return None
+    return f"planned {' '.join(sorted(wanted))}, got {' '.join(sorted(got))}"
 
 
 def _never(arch: str) -> tuple[Flag, ...]:

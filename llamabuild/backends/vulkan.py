@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llamabuild import data
-from llamabuild.backends import Evidence, Found, vulkan_build
+from llamabuild.backends.interface import Evidence, Found, vulkan_build
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 

@@ -14,7 +14,7 @@ import requests
 from llamabuild.fetch.index import ACCEPT
 from llamabuild.fetch.transfer import Body, Page, Patience, Transient, Unavailable, WrongBytes
 
-_BLOCK: Final = 1 << 17
+_BLOCK: Final = 1 << 15  # bytes; at most this much is lost when a line breaks
 _PAGE_LIMIT: Final = 32 << 20  # bytes; the longest real index pages have a few MB
 
 
@@ -96,9 +96,10 @@ def _blocks(answer: requests.Response) -> Iterator[bytes]:
 
 def _refusal(error: requests.RequestException) -> Transient | Unavailable:
     """What an exception means for us. Its own text is not used: it may hold a login or a token."""
+    cause = _cause(error)
     if isinstance(error, requests.exceptions.SSLError):
         return Unavailable(
-            f"its certificate was not accepted ({_root(error)}); "
+            f"its certificate was not accepted{cause}; "
             "REQUESTS_CA_BUNDLE names the file with your certificates"
         )
     if isinstance(error, requests.ConnectTimeout):
@@ -106,18 +107,18 @@ def _refusal(error: requests.RequestException) -> Transient | Unavailable:
     if isinstance(error, requests.Timeout):
         return Transient("silence for too long")
     if isinstance(error, requests.exceptions.ProxyError):
-        return Transient(f"the proxy does not answer ({_root(error)})")
+        return Transient(f"the proxy does not answer{cause}")
     if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        return Transient(f"the connection failed ({_root(error)})")
+        return Transient(f"the connection broke{cause}")
     return Unavailable(f"not possible: {type(error).__name__}")
 
 
-def _root(error: BaseException) -> str:
-    """The operating system's word for the innermost cause, else the kind of the error."""
-    words = type(error).__name__
+def _cause(error: BaseException) -> str:
+    """The operating system's word for the innermost cause, in parentheses, if it said one."""
+    word = ""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
-            words = cause.strerror
+            word = f" ({cause.strerror})"
         cause = cause.__cause__ or cause.__context__
-    return words
+    return word

@@ -55,20 +55,27 @@ def obtain(target: Path, pin: Pin, source: Source, *, patience: Patience, emit: 
     resumed = received(target) > 0
     meter = Meter(emit, "fetch", pin.size)
 
-    def attempt() -> None:
-        _attempt(target, pin, source, meter)
+    def fill() -> None:
+        try:
+            insist(
+                lambda: _attempt(target, pin, source, meter),
+                patience=patience,
+                emit=emit,
+                progress=lambda: received(target),
+            )
+        except WrongBytes:
+            _part(target).unlink()
+            raise
+        finally:
+            if not received(target):
+                _part(target).unlink(missing_ok=True)
 
     try:
-        insist(attempt, patience=patience, emit=emit, progress=lambda: received(target))
+        fill()
     except WrongBytes:
-        _part(target).unlink(missing_ok=True)
         if not resumed:
             raise
-        try:
-            insist(attempt, patience=patience, emit=emit, progress=lambda: received(target))
-        except WrongBytes:
-            _part(target).unlink(missing_ok=True)
-            raise
+        fill()
     os.replace(_part(target), target)
     _stamp_file(target).write_text(_stamp(target, pin), encoding="ascii")
 

@@ -3,7 +3,7 @@
 Only regular files and folders come out, under names that mean the same on every system: no
 absolute names, no ``..``, no links, no devices, nothing twice. Python's own ``data`` filter is
 asked too where there is one (3.10.12, 3.11.4 and later). Folders named ``.git`` are left out: they
-are a third of the pinned archive, and a build must not read its version from them.
+are half of the pinned archive, and a build must not read its version from them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ order one. The random bytes are SHAKE-256 output, which no library version chang
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def generate(spec: Spec) -> Model:
     shape = spec.shape
     wide, narrow = shape.embedding, shape.kv_heads * shape.head
     matrices: dict[str, tuple[int, int, float]] = {
-        "token_embd.weight": (shape.vocabulary, wide, wide**0.5),
+        "token_embd.weight": (shape.vocabulary, wide, math.sqrt(wide)),
         "output.weight": (shape.vocabulary, wide, 2.0),
     }
     norms = ["output_norm.weight"]
@@ -217,10 +218,10 @@ def _random(label: str, count: int) -> bytes:
 def _matrix(name: str, kind: str, rows: int, columns: int, gain: float) -> Tensor:
     """Weights with standard deviation ``gain / sqrt(columns)``."""
     label = f"{name} {kind}"
-    deviation = gain / columns**0.5
+    deviation = gain / math.sqrt(columns)
     if kind == "F16":
         noise = np.frombuffer(_random(label, 2 * rows * columns), "<i2").reshape(rows, columns)
-        halves = (noise / 32768.0 * 3**0.5 * deviation).astype(np.float16)
+        halves = (noise / 32768.0 * math.sqrt(3) * deviation).astype(np.float16)
         return Tensor(data=halves, type=GGMLQuantizationType.F16)
     weight_type = GGMLQuantizationType[kind]
     row = quants.quant_shape_to_byte_shape((rows, columns), weight_type)[1]

@@ -160,12 +160,26 @@ def publish(root: Path, prefix: Path, manifest: Manifest, *, requested: str) -> 
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         flush_one(target.parent)
-        if requested != manifest.key:
-            write(root / "requested" / f"{requested}.json", msgspec.json.encode(manifest.key))
+        _lead(root, requested, manifest.key)
     artifact = read(target)
     if artifact is None:
         raise StoreError(f"{target} cannot be read back", "Check the disk.")
     return artifact
+
+
+def adopt(root: Path, key: str, emit: Emit, *, requested: str) -> Artifact | None:
+    """What a healed request has come to, when that very thing is already kept."""
+    artifact = _entry(root, key, emit)
+    if artifact:
+        with guarded(root):
+            _lead(root, requested, key)
+    return artifact
+
+
+def _lead(root: Path, requested: str, key: str) -> None:
+    """Asking for ``requested`` again finds ``key``."""
+    if requested != key:
+        write(root / "requested" / f"{requested}.json", msgspec.json.encode(key))
 
 
 def artifacts(root: Path) -> tuple[Artifact, ...]:

@@ -175,12 +175,14 @@ def _parts(cc: str, cxx: str, host: Host) -> tuple[str, ...]:
 
 
 def _accepted(cxx: str, options: tuple[str, ...], host: Host) -> frozenset[str]:
-    """The options among ``options`` that the compiler knows: all in one go, else one by one."""
+    """The options among ``options`` that the compiler knows: all in one go, else one by one (at
+    once where several set the same thing, since only the last of those is looked at)."""
 
     def knows(*wanted: str) -> bool:
         argv = [cxx, *wanted, "-x", "c++", "-E", os.devnull]
         return host.run(argv, limits=_LIMITS).code == 0
 
-    if knows(*options):
+    names = [option.partition("=")[0] for option in options]
+    if len(set(names)) == len(names) and knows(*options):
         return frozenset(options)
     return frozenset(option for option in options if knows(option))

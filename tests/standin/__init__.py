@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 
 from llamabuild import digest, plan, probe, recipes
+from llamabuild.backends import cpu_features
 from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit
 from llamabuild.host import Host, Limits, LocalHost
@@ -43,7 +44,7 @@ int sum_of_squares(int n) { int sum = 0; for (int i = 1; i <= n; i++) sum += i *
     "vendor/llama.cpp/ggml/src/ggml-cpu/amx/mmq.cpp": 'extern "C" int unused() { return 0; }\n',
     "vendor/llama.cpp/ggml/src/CMakeLists.txt": """\
 add_library(ggml-cpu ggml-cpu/ggml-cpu.c ggml-cpu/amx/mmq.cpp)
-""",
+@MACHINE@""",
     "vendor/llama.cpp/ggml/CMakeLists.txt": "project(ggml C CXX)\nadd_subdirectory(src)\n",
     "vendor/llama.cpp/nothing.c": "int nothing(void) { return 0; }\n",
     "vendor/llama.cpp/main.c": """\
@@ -75,6 +76,8 @@ def archive(folder: Path, cache: Path, *, extra: dict[str, str] | None = None) -
     """Write the stand-in's source archive for this machine and return its pin."""
     decided = _planned(_pin(folder / "none", 1, "0" * 64), cache)
     files = dict(_FILES) | (extra or {})
+    folder_file = "vendor/llama.cpp/ggml/src/CMakeLists.txt"
+    files[folder_file] = files[folder_file].replace("@MACHINE@", _machine_options(decided.flags))
     files.setdefault("vendor/llama.cpp/CMakeLists.txt", _cmake(decided.flags, decided.targets))
     path = folder / f"{ROOT}.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
@@ -83,6 +86,19 @@ def archive(folder: Path, cache: Path, *, extra: dict[str, str] | None = None) -
             member.size = len(text.encode())
             tar.addfile(member, io.BytesIO(text.encode()))
     return _pin(path, path.stat().st_size, digest.of_file(path))
+
+
+def _machine_options(flags: tuple[Flag, ...]) -> str:
+    """What ggml's own CMake does with the options of the instruction set."""
+    lines = [
+        f"if({row.option})\n  target_compile_options(ggml-cpu PRIVATE {option})\nendif()"
+        for row in cpu_features.extensions(LocalHost().system()[2])
+        for option in row.compiler
+        if row.option
+    ]
+    if any(flag.name == "GGML_CPU_ARM_ARCH" for flag in flags):
+        lines.append("target_compile_options(ggml-cpu PRIVATE -march=${GGML_CPU_ARM_ARCH})")
+    return "\n".join(lines) + "\n"
 
 
 def _pin(path: Path, size: int, sha256: str) -> Pin:

@@ -22,8 +22,9 @@ INSTRUCTIONS = {
     "cmovne %r9,%r10; movntdq %xmm0,(%r8); rep movsb; lock xaddl %eax,(%rdx)",
     "ssse3": "pshufb %xmm1,%xmm0; palignr $3,%xmm1,%xmm0; pabsd %xmm9,%xmm2; "
     "pmaddubsw (%rax),%xmm0; phaddw %xmm1,%xmm0",
-    "sse4_1": "pmulld %xmm1,%xmm0; roundps $1,%xmm1,%xmm0; pextrb $1,%xmm0,%eax; ptest %xmm8,%xmm1; "
-    "blendvps %xmm1,%xmm2; pmovsxbw %xmm0,%xmm1; dpps $1,%xmm0,%xmm1; mpsadbw $1,%xmm0,%xmm1",
+    "sse4_1": "pmulld %xmm1,%xmm0; roundps $1,%xmm1,%xmm0; pextrb $1,%xmm0,%eax; "
+    "ptest %xmm8,%xmm1; blendvps %xmm1,%xmm2; pmovsxbw %xmm0,%xmm1; "
+    "dpps $1,%xmm0,%xmm1; mpsadbw $1,%xmm0,%xmm1",
     "sse4_2": "pcmpgtq %xmm1,%xmm0; crc32b %al,%ecx; crc32q %rax,%r9; pcmpistri $1,%xmm1,%xmm0; "
     "pcmpestrm $1,(%rax),%xmm9",
     "popcnt": "popcnt %eax,%ecx; popcnt %rax,%rcx; popcnt (%r8),%r9; popcnt %r8d,%r9d; "
@@ -52,8 +53,8 @@ INSTRUCTIONS = {
     "kmovw %k1,%eax; kandq %k1,%k2,%k3; kshiftrd $3,%k1,%k2; vpermw %zmm1,%zmm2,%zmm3; "
     "vpternlogd $3,%ymm1,%ymm2,%ymm3; vcvtph2ps %ymm17,%zmm18; vfmadd231ps %zmm1,%zmm2,%zmm3; "
     "vpconflictd %zmm1,%zmm2; vpmovm2b %k1,%zmm2; vpermi2w %zmm1,%zmm2,%zmm3",
-    "avx512vbmi": "vpermb %zmm1,%zmm2,%zmm3; vpermi2b %zmm1,%zmm2,%zmm3; vpermt2b %ymm1,%ymm2,%ymm3; "
-    "vpmultishiftqb %zmm1,%zmm2,%zmm3; vpermb (%rax),%xmm2,%xmm19{%k1}",
+    "avx512vbmi": "vpermb %zmm1,%zmm2,%zmm3; vpermi2b %zmm1,%zmm2,%zmm3; "
+    "vpermt2b %ymm1,%ymm2,%ymm3; vpmultishiftqb %zmm1,%zmm2,%zmm3; vpermb (%rax),%xmm2,%xmm19{%k1}",
     "avx512_vnni": "vpdpbusd %zmm1,%zmm2,%zmm3; vpdpbusds %zmm1,%zmm2,%zmm3; "
     "vpdpwssd (%rax){1to16},%zmm2,%zmm3; vpdpwssds %ymm17,%ymm2,%ymm3; "
     "vpdpbusd %xmm1,%xmm2,%xmm30",

@@ -15,10 +15,9 @@ import pytest
 
 from llamabuild import pipeline, recipes, store
 from llamabuild.errors import BuildFailed, ConfigError, IntegrityError, ProofFailed
-from llamabuild.events import Event, Healed, OutputLine, Progress, StepStarted, silent
+from llamabuild.events import Emit, Event, Healed, OutputLine, Progress, StepStarted, silent
 from llamabuild.host import Host, LocalHost
 from llamabuild.model import Artifact, Build, Pin, Proof
-from llamabuild.events import Emit
 from tests import standin
 from tests.steps import kill
 

@@ -36,7 +36,7 @@ def test_the_injected_file_names_the_source_its_folder_and_the_reason() -> None:
     option = SourceOption(
         source="ggml/src/ggml-cpu/amx/mmq.cpp", options=("-fno-dse",), why="stores are dropped"
     )
-    text = cmake.injected((option,))
+    text = cmake.injected((option,), ())
     assert '"${CMAKE_CURRENT_SOURCE_DIR}/ggml/src/ggml-cpu/amx/mmq.cpp"' in text
     assert 'DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/ggml/src"' in text
     assert 'COMPILE_OPTIONS "-fno-dse"' in text

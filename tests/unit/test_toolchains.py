@@ -9,13 +9,11 @@ def test_an_old_openssl_does_not_count() -> None:
 
 
 def test_clang_is_told_from_gcc_though_it_claims_to_be_one() -> None:
-    macros = "\n".join(
-        (
-            "#define __GNUC__ 4",
-            "#define __clang_major__ 22",
-            "#define __clang_minor__ 1",
-            "#define __clang_patchlevel__ 0",
-        )
+    macros = (
+        "#define __GNUC__ 4\\n"
+        "#define __clang_major__ 22\\n"
+        "#define __clang_minor__ 1\\n"
+        "#define __clang_patchlevel__ 0"
     )
     assert compilers.identity(macros) == ("clang", "22.1.0")
     assert compilers.identity(macros + "\n#define __apple_build_version__ 1") == (

@@ -1,8 +1,8 @@
 // Canary: does the compiler keep the stores that fill an AMX tile configuration?
 //
-// GCC before 14 tells itself that `_tile_loadconfig` reads 8 of the 64 bytes, so dead-store
-// elimination may drop the stores to the other 56: tiles stay unconfigured, or hold what was on
-// the stack, and the program dies at its first use of a tile.
+// GCC 12.2 (PR target/114098) believes that `_tile_loadconfig` reads 8 of the 64 bytes, so its
+// dead-store elimination may drop the stores to the other 56: tiles stay unconfigured, or hold
+// what was on the stack, and the program dies at its first use of a tile.
 // The function `configure` is written as ggml's ggml_tile_config_init (ggml-cpu/amx/mmq.cpp) is.
 //
 // The verdict needs no CPU with AMX: where LDTILECFG is an invalid instruction, the handler finds

@@ -1,0 +1,77 @@
+"""SIGKILL at random moments, each followed (in groups) by a run that must end proved.
+
+Most of them hit the stand-in project, a few the real source (``--real N``). After every kill the
+store is inspected: nothing in it may be unproved, partial or changed. Ends with exit code 1 at the
+first violation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from llamabuild import store  # noqa: E402 - tests is found through ROOT
+from tests import standin  # noqa: E402
+from tests.steps import kill  # noqa: E402
+
+GROUP = 4
+"""Kills between two runs that are let through: leftovers of several have to be coped with."""
+
+
+def finish(argv: list[str]) -> float:
+    started = time.monotonic()
+    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+    return time.monotonic() - started
+
+
+def series(argv: list[str], root: Path, count: int, rng: random.Random, longest: float) -> int:
+    """``count`` kills; returns how many hit a running process."""
+    hits = 0
+    for turn in range(count):
+        kill.forget(root, sources=turn % 3 == 0)
+        hits += kill.killed_run(argv, ROOT, kill.moment(rng, longest))
+        kill.inspect(root)
+        if turn % GROUP == GROUP - 1 or turn == count - 1:
+            finish(argv)
+            if kill.inspect(root) != 1:
+                sys.exit(f"after kill {turn + 1} the run left no proved artifact")
+            print(f"  {turn + 1} kills, {hits} of them hit; the store is sound", flush=True)
+    return hits
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--standin", type=int, default=96)
+    parser.add_argument("--real", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory(prefix="llamabuild-kills-") as name:
+        folder = Path(name)
+        root = store.open_root(folder / "standin")
+        pin = msgspec.json.encode(standin.archive(folder, root)).decode()
+        argv = [sys.executable, "-m", "tests.standin", str(root), pin]
+        longest = finish(argv)
+        print(f"stand-in: a whole run takes {longest:.1f} s", flush=True)
+        hits = series(argv, root, arguments.standin, rng, longest)
+        if arguments.real:
+            root = store.open_root(folder / "real")
+            argv = [sys.executable, "-m", "llamabuild", "setup", "--cache", str(root)]
+            longest = finish(argv)
+            print(f"real source: a whole run takes {longest:.1f} s", flush=True)
+            hits += series(argv, root, arguments.real, rng, longest)
+    print(f"{arguments.standin + arguments.real} kills, {hits} hit a running process: all well")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The answers that people read on stdout, as text. Tables fit 100 columns where there is no
+terminal to ask, and the names of flags are never cut."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import shutil
+from collections.abc import Iterable, Sequence
+
+from llamabuild.model import (
+    Absence,
+    Artifact,
+    Compiler,
+    Device,
+    Feature,
+    Hardware,
+    Plan,
+    Proof,
+    Remedy,
+    Toolchain,
+)
+from llamabuild.report import words
+from llamabuild.report.words import clean
+
+_WIDTH = 100
+_NARROWEST = 80
+
+
+def probe_page(hardware: Hardware, toolchain: Toolchain) -> str:
+    """What this machine has, what of it can be used, and what is missing, why, and the remedy."""
+    cpu = hardware.cpu
+    place = filter(None, (hardware.virtual_machine, hardware.container))
+    rows = [
+        ("Machine", ", ".join((f"{hardware.os} {hardware.os_version}", hardware.arch, *place))),
+        ("C library", hardware.libc or "unknown"),
+        ("CPU", clean(cpu.name) or clean(cpu.vendor) or "unknown"),
+        ("Cores", f"{hardware.cores} usable ({_cores(hardware)})"),
+        (
+            "Memory",
+            f"{words.size(hardware.memory_available)} free of {words.size(hardware.memory)}",
+        ),
+        ("Disk", f"{words.size(hardware.disk_free)} free"),
+        ("CPU features", " ".join(one.name for one in cpu.features if one.usable) or "none known"),
+        *(("  not usable", _unusable(one)) for one in cpu.features if _noteworthy(one)),
+        *(("Device", _device(device)) for device in hardware.devices),
+        *(row for one in toolchain.compilers for row in _compiler(one)),
+        *(("Tool", f"{one.name} {one.version}  {one.path}") for one in toolchain.tools),
+    ]
+    absent = _absent("Missing", (*hardware.absent, *toolchain.absent))
+    return "\n".join((_table(rows), *absent))
+
+
+def plan_page(plan: Plan, key: str) -> str:
+    """Every option with its value and reason, what was changed and why, and what is not used."""
+    head = [
+        ("Recipe", f"{plan.recipe} (asked for: {plan.requested or 'nothing special'})"),
+        ("Source", f"{plan.pin.name} {plan.pin.version}, llama.cpp {plan.pin.commit}"),
+        ("Back-ends", ", ".join(plan.backends)),
+        ("Compiler", f"{plan.compiler.family} {plan.compiler.version}  {plan.compiler.cxx}"),
+        ("Made for", plan.fingerprint),
+        ("Key", key),
+    ]
+    flags = [(one.name, words.setting(one.value), clean(one.why)) for one in plan.flags]
+    files = [(one.source, " ".join(one.options), clean(one.why)) for one in plan.source_options]
+    parts = [_table(head), "", _table(flags, ("flag", "value", "why"))]
+    if files:
+        parts += ["", _table(files, ("file", "options", "why"))]
+    return "\n".join((*parts, *_remedies(plan.remedies), *_absent("Not used", plan.absent)))
+
+
+def plan_markdown(plan: Plan) -> str:
+    """The options as a Markdown table, for a README."""
+    lines = ["| Option | Value | Why |", "|---|---|---|"]
+    lines += [
+        f"| `{one.name}` | `{_cell(words.setting(one.value))}` | {_cell(one.why)} |"
+        for one in plan.flags
+    ]
+    return "\n".join(lines)
+
+
+def artifact_page(artifact: Artifact) -> str:
+    """Where things are, what was proved, what was changed, and the two lines to go on with."""
+    manifest, plan = artifact.manifest, artifact.manifest.plan
+    wheel = words.wheel(artifact)
+    rows = [
+        ("Folder", str(artifact.path)),
+        ("Wheel", wheel or "none"),
+        ("Made for", plan.fingerprint),
+        ("Back-ends", ", ".join(plan.backends)),
+        ("Size", words.size(words.occupied(artifact))),
+        ("Took", words.duration(manifest.seconds)),
+        ("Key", artifact.key),
+    ]
+    title = f"llama.cpp {plan.pin.commit[:9]} with {plan.pin.name} {plan.pin.version}, proved."
+    following = ["", "Next:", "  llamabuild run llama-server -- -m MODEL.gguf"]
+    following += [f"  pip install {shlex.quote(wheel)}"] if wheel else []
+    return "\n".join(
+        (
+            *(title, _table(rows)),
+            *("", *_proved(manifest.proof)),
+            *_remedies(plan.remedies),
+            *_absent("Not used", plan.absent),
+            *following,
+        )
+    )
+
+
+def proof_page(proof: Proof) -> str:
+    """Every check that was run, and what came out."""
+    rows = [(one.name, clean(one.detail), _error(one.error)) for one in proof.checks]
+    return "\n".join((_table(rows, ("check", "result", "error")), "", *_proved(proof)))
+
+
+def store_page(artifacts: Sequence[Artifact]) -> str:
+    """The kept artifacts, one a line."""
+    if not artifacts:
+        return "Nothing is kept yet. Next: llamabuild setup"
+    rows = [
+        (
+            one.key[:12],
+            one.manifest.plan.recipe,
+            one.manifest.plan.fingerprint,
+            words.size(words.occupied(one)),
+            one.manifest.created[:10],
+        )
+        for one in artifacts
+    ]
+    total = sum(words.occupied(one) for one in artifacts)
+    table = _table(rows, ("key", "recipe", "made for", "size", "made on"))
+    return f"{table}\n\n{words.plural(len(rows), 'artifact')}, {words.size(total)}"
+
+
+def _cores(hardware: Hardware) -> str:
+    return f"{hardware.cpu.physical_cores} physical, {hardware.cpu.logical_cores} logical"
+
+
+def _noteworthy(feature: Feature) -> bool:
+    """The machine claims to have it, and yet it cannot be used."""
+    return feature.advertised and not feature.usable
+
+
+def _unusable(feature: Feature) -> str:
+    default = "it was not executed" if feature.enabled else "the operating system does not grant it"
+    return f"{feature.name}: {clean(feature.why) or default}"
+
+
+def _device(device: Device) -> str:
+    named = " ".join(filter(None, (device.backend, device.architecture)))
+    parts = (named, words.size(device.memory) if device.memory else "", clean(device.driver))
+    return f"{clean(device.name)} ({', '.join(filter(None, parts))})"
+
+
+def _compiler(compiler: Compiler) -> Iterable[tuple[str, str]]:
+    yield "Compiler", f"{compiler.family} {compiler.version}  {compiler.cxx}"
+    for verdict in compiler.verdicts:
+        if not verdict.ok:
+            cure = " ".join(verdict.mended_by)
+            mended = f"mended by {cure}" if cure else "no option mends it"
+            yield "  wrong code", f"{verdict.canary}: {clean(verdict.why)} ({mended})"
+
+
+def _proved(proof: Proof) -> list[str]:
+    worst = max((check.error for check in proof.checks), default=0.0)
+    checks = words.plural(len(proof.checks), "check")
+    lines = [
+        f"Proved: {checks} passed in {words.duration(proof.seconds)} on {clean(proof.device)}",
+        f"  against {clean(proof.reference)}; largest error {_error(worst) or '0'}",
+    ]
+    lines += [
+        f"Speed: {words.rates(one)} tokens/s (prompt / generate), "
+        f"{words.plural(one.threads, 'thread')}, {clean(one.model)}"
+        for one in proof.speed
+    ]
+    return lines
+
+
+def _error(value: float) -> str:
+    return f"{value:.1e}" if value else ""
+
+
+def _remedies(remedies: Sequence[Remedy]) -> list[str]:
+    if not remedies:
+        return []
+    rows = [
+        (one.name, clean(f"{one.why} ({one.evidence})" if one.evidence else one.why))
+        for one in remedies
+    ]
+    return ["", "Healed:", _table(rows)]
+
+
+def _absent(title: str, absences: Sequence[Absence]) -> list[str]:
+    if not absences:
+        return []
+    rows = []
+    for one in absences:
+        rows.append((one.what, clean(one.why)))
+        if one.hint:
+            rows.append(("", f"next: {clean(one.hint)}"))
+    return ["", f"{title}:", _table(rows)]
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return clean(text).replace("|", "\\|")
+
+
+def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """Columns without lines, so that they can be copied: the first is never wrapped, the last
+    takes what is left. Two columns without a head are names and values."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = len(head) or len(rows[0])
+    width = max(_NARROWEST, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(head))
+    for number in range(columns):
+        table.add_column(
+            head[number] if head else "",
+            no_wrap=number == 0,
+            overflow="fold",
+            max_width=20 if 0 < number < columns - 1 else None,
+        )
+    for row in rows:
+        table.add_row(*map(Text, row))
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

@@ -1,0 +1,60 @@
+"""One cache for all end-to-end tests: the source is fetched and compiled once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamabuild import fetch, pins
+from llamabuild.errors import FetchError
+from llamabuild.events import silent
+from llamabuild.host import LocalHost
+from llamabuild.model import Source
+from llamabuild.store import open_root
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``LLAMABUILD_CACHE`` when set (the second run is then short), else a new folder."""
+    chosen = os.environ.get("LLAMABUILD_CACHE")
+    return open_root(Path(chosen) if chosen else tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def source(cache: Path) -> Source:
+    """The real pinned source."""
+    try:
+        return fetch.fetch(pins.default_pin(), cache=cache, host=LocalHost(), emit=silent)
+    except FetchError as error:
+        pytest.skip(f"the pinned source cannot be had here: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def run(cache: Path) -> Run:
+    """Run llamabuild's command line on the shared cache."""
+
+    def call(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "llamabuild", *arguments]
+        env = {**os.environ, "LLAMABUILD_CACHE": str(cache), "GITHUB_ACTIONS": ""}
+        ended = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        if check:
+            assert ended.returncode == 0, ended.stderr
+        return ended
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def artifact(run: Run, source: Source) -> dict[str, Any]:
+    """What ``setup`` gives on this machine, as JSON."""
+    answer: dict[str, Any] = json.loads(run("setup", "--json").stdout)
+    return answer

