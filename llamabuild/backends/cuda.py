@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from llamabuild.backends import cuda_probe
 from llamabuild.backends.cuda_facts import TABLE, compatible, host_compiler, numbers
 from llamabuild.backends.cuda_probe import Gpu, Survey, Toolkit
-from llamabuild.backends.interface import Evidence, Found, cuda_probe
+from llamabuild.backends.interface import Evidence, Found
 from llamabuild.host import Host
 from llamabuild.model import Absence, Compiler, Device, Flag, Hardware, Toolchain
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from llamabuild import data
-from llamabuild.backends.interface import Evidence, Found, vulkan_build
+from llamabuild.backends import vulkan_build
+from llamabuild.backends.interface import Evidence, Found
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 

@@ -1,4 +1,4 @@
-"""A machine that answers from recorded texts. It stands for the machine, not for code under test."""
+"""A machine that answers from recorded texts: it stands for the machine, never for tested code."""
 
 from __future__ import annotations
 

@@ -188,8 +188,8 @@ def planned(
     )
     hardware: Hardware = replace(values.hardware(), devices=devices)
     toolchain = compilers or values.toolchain(replace(values.compiler(), cxx="/usr/bin/g++"))
-    tools = (Tool(name="nvcc", version=nvcc),)
-    tools += (Tool(name="libcuda", version=""),) if stub else ()
+    tools = [Tool(name="nvcc", version=nvcc)]
+    tools += [Tool(name="libcuda", version="")] if stub else []
     flags = cuda.flags(hardware, replace(toolchain, tools=(*toolchain.tools, *tools)))
     assert all(flag.why for flag in flags)
     assert len({flag.name for flag in flags}) == len(flags)
@@ -274,7 +274,7 @@ def test_a_compiler_that_nvcc_refuses_is_replaced_by_one_that_it_takes() -> None
     ],
 )
 def test_which_toolkit_compiles_for_which_gpu(toolkit: str, capability: str, fits: bool) -> None:
-    assert (cuda.compatible(toolkit, capability) is None) == fits
+    assert (cuda_facts.compatible(toolkit, capability) is None) == fits
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_which_toolkit_compiles_for_which_gpu(toolkit: str, capability: str, fit
 def test_which_toolkit_accepts_which_compiler(
     toolkit: str, family: str, major: int, fits: bool
 ) -> None:
-    assert (cuda.host_compiler(toolkit, family, major) is None) == fits
+    assert (cuda_facts.host_compiler(toolkit, family, major) is None) == fits
 
 
 def test_the_tables_are_in_order() -> None:
@@ -452,8 +452,6 @@ def test_detection_never_raises_and_devices_have_tools(
     found = cuda.detect(host)
     assert bool(found.devices) == bool(found.tools)
     assert found.devices or found.absent
-    for device in found.devices:
-        assert device.name in child + smi or device.name.endswith("(MIG)")
 
 
 @settings(max_examples=300, deadline=None)

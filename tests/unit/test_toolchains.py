@@ -10,9 +10,9 @@ def test_an_old_openssl_does_not_count() -> None:
 
 def test_clang_is_told_from_gcc_though_it_claims_to_be_one() -> None:
     macros = (
-        "#define __GNUC__ 4\\n"
-        "#define __clang_major__ 22\\n"
-        "#define __clang_minor__ 1\\n"
+        "#define __GNUC__ 4\n"
+        "#define __clang_major__ 22\n"
+        "#define __clang_minor__ 1\n"
         "#define __clang_patchlevel__ 0"
     )
     assert compilers.identity(macros) == ("clang", "22.1.0")
