@@ -108,7 +108,7 @@ def _configure(
         tree=source.tree,
         folder=folder,
     )
-    _step("configure", argv, log, host, emit)
+    _step("configure", argv, plan, log, host, emit)
     if wrong := cmake.differences(plan.flags, cmake.cache(folder)):
         raise BuildFailed(
             f"CMake did not configure what was planned: {'; '.join(wrong)}",
@@ -160,11 +160,11 @@ def _compile(plan: Plan, folder: Path, log: Path, host: Host, emit: Emit, at_mos
     title = f"Compiling with {plan.compiler.family} {plan.compiler.version}, {count} at a time"
     emit(StepStarted(name="compile", title=title))
     argv = [_path(plan, "ninja"), "-C", str(folder), f"-j{count}", *plan.targets]
-    _step("compile", argv, log, host, emit)
+    _step("compile", argv, plan, log, host, emit)
     emit(StepEnded(name="compile", seconds=time.monotonic() - started))
 
 
-def _step(name: str, argv: list[str], log: Path, host: Host, emit: Emit) -> None:
+def _step(name: str, argv: list[str], plan: Plan, log: Path, host: Host, emit: Emit) -> None:
     """Run one tool with the log kept. Raises BuildFailed with the telling lines, or DiskFull."""
     lines: list[str] = []
 
@@ -175,7 +175,7 @@ def _step(name: str, argv: list[str], log: Path, host: Host, emit: Emit) -> None
             lines.append(line)
         emit(OutputLine(step=name, line=line))
 
-    env = cmake.environment(host.environ) | {"NINJA_STATUS": "[%f/%t %e] "}
+    env = cmake.environment(host.environ, plan.tools) | {"NINJA_STATUS": "[%f/%t %e] "}
     code = host.stream(argv, on_line=on_line, log=log, env=env)
     if code == 0:
         return
@@ -216,19 +216,18 @@ def first_error(lines: list[str]) -> str:
     return next((line.strip() for line in lines if _TELLING.search(line)), "")
 
 
+_PLACES = {"EXECUTABLE": "bin", "SHARED_LIBRARY": "lib", "MODULE_LIBRARY": "bin"}
+"""Where files go by kind of target. ggml looks for its modules beside the program."""
+
+
 def _collect(plan: Plan, folder: Path, prefix: Path) -> None:
-    """Tools to ``bin/``, libraries to ``lib/``, as CMake names them."""
-    made = cmake.targets(folder)
-    for kind, place in (
-        ("EXECUTABLE", "bin"),
-        ("SHARED_LIBRARY", "lib"),
-        ("MODULE_LIBRARY", "lib"),
-    ):
-        (prefix / place).mkdir(parents=True, exist_ok=True)
-        for target in made.values():
-            for file in target.files:
-                if target.kind == kind and file.is_file() and _wanted(target, plan):
-                    shutil.copy2(file, prefix / place / file.name)
+    """Tools and modules to ``bin/``, libraries to ``lib/``."""
+    for place in ("bin", "lib"):
+        (prefix / place).mkdir(parents=True)
+    for target in cmake.targets(folder).values():
+        for file in target.files:
+            if target.kind in _PLACES and file.is_file() and _wanted(target, plan):
+                shutil.copy2(file, prefix / _PLACES[target.kind] / file.name)
 
 
 def _wanted(target: cmake.Target, plan: Plan) -> bool:

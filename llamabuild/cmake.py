@@ -7,6 +7,7 @@ from its messages.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from llamabuild.errors import BuildFailed
-from llamabuild.model import Flag, Plan, SourceOption
+from llamabuild.model import Flag, Plan, SourceOption, Tool
 
 _CLIENT = "client-llamabuild"
 _QUERY = {"requests": [{"kind": "cache", "version": 2}, {"kind": "codemodel", "version": 2}]}
 KEPT_ENVIRONMENT = frozenset(
     {
         *("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "SYSTEMROOT"),
-        *("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE"),
+        *("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE", "VULKAN_SDK"),
         *("INCLUDE", "LIB", "LIBPATH", "SDKROOT", "DEVELOPER_DIR"),
     }
 )
@@ -44,10 +45,15 @@ class Target:
     files: tuple[Path, ...]
 
 
-def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment that a build runs in: a short list of names and a plain locale."""
+def environment(environ: Mapping[str, str], tools: Iterable[Tool] = ()) -> dict[str, str]:
+    """The environment that a build runs in: a short list of names and a plain locale. The
+    back-ends' own tools (nvcc, glslc) are on PATH, where CMake looks for them, and git does not
+    take an enclosing repository for the source's."""
     kept = {name: value for name, value in environ.items() if name.upper() in KEPT_ENVIRONMENT}
-    return {**kept, "LC_ALL": "C", "VSLANG": "1033", "CLICOLOR_FORCE": "0"}
+    own = (os.path.dirname(tool.path) for tool in tools if tool.backend and tool.path)
+    path = os.pathsep.join(dict.fromkeys((*own, *kept.get("PATH", "").split(os.pathsep))))
+    fixed = {"LC_ALL": "C", "VSLANG": "1033", "CLICOLOR_FORCE": "0", "GIT_DIR": os.devnull}
+    return {**kept, **fixed, "PATH": path}
 
 
 def ignored(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -88,12 +88,14 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A program or development library that a build uses. ``path`` is told, never hashed."""
+    """A program or development library that a build uses. ``path`` is told, never hashed;
+    ``backend`` is the only back-end that needs it, or empty."""
 
     name: str
     version: str
     path: str = field(compare=False, default="")
     digest: str = ""
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import datetime as dt
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import llamabuild
@@ -35,14 +35,24 @@ _LOGS_KEPT = 20
 
 def prove_in(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
     """Install the wheel in a clean virtual environment and prove the build there."""
+    python = wheels.environment(work / "venv", built.wheel, host)
+    return _proved_with(built, python, work, host, emit)
+
+
+def _proved_with(built: Build, python: Path, work: Path, host: Host, emit: Emit) -> Proof:
+    """Prove a build whose wheel is installed for ``python``."""
     started = time.monotonic()
     emit(StepStarted(name="prove", title="Proving it against a known answer"))
     scratch = work / "proof"
     scratch.mkdir()
-    python = wheels.environment(work / "venv", built.wheel, host)
-    library = crash.preload(built.plan.compiler, host=host, scratch=scratch)
     proof = prove.prove(
-        built, python=python, host=host, emit=emit, scratch=scratch, preload=library
+        built,
+        python=python,
+        host=host,
+        emit=emit,
+        scratch=scratch,
+        gpu=len(built.plan.backends) > 1,
+        preload=crash.preload(built.plan.compiler, host=host, scratch=scratch),
     )
     emit(StepEnded(name="prove", seconds=time.monotonic() - started, detail=proof.device))
     return proof
@@ -223,17 +233,8 @@ def _with_log(
 
 def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
     """Prove a kept artifact again, as it stands. Raises ProofFailed."""
-    manifest = artifact.manifest
     with store.guarded(cache), store.workdir(cache) as work:
-        built = Build(
-            plan=manifest.plan,
-            prefix=artifact.path,
-            wheel=artifact.wheel,
-            log=artifact.path / "build.log",
-            seconds=0.0,
-            effective=manifest.effective,
-        )
-        return prove_in(replace(built), work, host, emit)
+        return prove_in(_again(artifact), work, host, emit)
 
 
 def install(artifact: Artifact, folder: Path, *, host: Host, cache: Path, emit: Emit) -> Proof:
@@ -242,15 +243,16 @@ def install(artifact: Artifact, folder: Path, *, host: Host, cache: Path, emit: 
     wheels.install(artifact.wheel, python, host)
     emit(Noticed(message=f"Installed {artifact.wheel.name} into {folder}"))
     with store.guarded(cache), store.workdir(cache) as work:
-        library = crash.preload(artifact.manifest.plan.compiler, host=host, scratch=work)
-        built = Build(
-            plan=artifact.manifest.plan,
-            prefix=artifact.path,
-            wheel=artifact.wheel,
-            log=artifact.path / "build.log",
-            seconds=0.0,
-            effective=artifact.manifest.effective,
-        )
-        return prove.prove(
-            built, python=python, host=host, emit=emit, scratch=work, preload=library
-        )
+        return _proved_with(_again(artifact), python, work, host, emit)
+
+
+def _again(artifact: Artifact) -> Build:
+    """What was published, as the build that it was."""
+    return Build(
+        plan=artifact.manifest.plan,
+        prefix=artifact.path,
+        wheel=artifact.wheel,
+        log=artifact.path / "build.log",
+        seconds=artifact.manifest.seconds,
+        effective=artifact.manifest.effective,
+    )

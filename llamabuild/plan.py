@@ -72,7 +72,11 @@ def plan(
         targets=(*_COMMON["target"]["libraries"], *TOOLS),
         left_out=_left_out(recipe, hardware, compiler),
         compiler=compiler,
-        tools=tuple(tool for tool in toolchain.tools if tool.name != "ccache"),
+        tools=tuple(
+            tool
+            for tool in toolchain.tools
+            if tool.name != "ccache" and tool.backend in ("", *chosen)
+        ),
         sysroot=hardware.libc,
         fingerprint=_fingerprint(recipe, hardware, features, chosen),
         remedies=(*remedies, *healed),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from llamabuild import backends, toolchains
-from llamabuild.backends import cpu, cpu_features
+from llamabuild.backends import Found, cpu, cpu_features
 from llamabuild.host import Host
-from llamabuild.model import Absence, Cpu, Hardware, Toolchain
+from llamabuild.model import Cpu, Hardware, Toolchain
 
 _HYPERVISORS = {
     "QEMU": "KVM/QEMU",
@@ -26,14 +28,15 @@ def probe(host: Host, *, cache: Path) -> tuple[Hardware, Toolchain]:
 
     Raises ToolMissing when there is no cmake or ninja at all, not even from their wheels.
     """
-    tools = toolchains.detect(host, cpu.all_compiler_options(host.system()[2]), cache=cache)
-    return hardware(host, cache=cache), tools
+    found = {name: module.detect(host) for name, module in backends.BACKENDS.items()}
+    common = toolchains.detect(host, cpu.all_compiler_options(host.system()[2]), cache=cache)
+    own = (replace(tool, backend=name) for name, one in found.items() for tool in one.tools)
+    return hardware(host, found, cache=cache), replace(common, tools=(*common.tools, *own))
 
 
-def hardware(host: Host, *, cache: Path) -> Hardware:
-    """Facts about the machine."""
+def hardware(host: Host, found: Mapping[str, Found], *, cache: Path) -> Hardware:
+    """Facts about the machine, with what the back-ends ``found``."""
     os, version, arch = host.system()
-    found = [module.detect(host) for module in backends.BACKENDS.values()]
     vendor, name = cpu_features.identify(host)
     physical, logical, usable = host.cores()
     memory = host.memory()
@@ -55,13 +58,9 @@ def hardware(host: Host, *, cache: Path) -> Hardware:
         disk_free=host.disk_free(cache),
         container=container(host),
         virtual_machine=virtual_machine(host),
-        devices=tuple(device for one in found for device in one.devices),
-        absent=_absences(found),
+        devices=tuple(device for one in found.values() for device in one.devices),
+        absent=tuple(absence for one in found.values() for absence in one.absent),
     )
-
-
-def _absences(found: list[backends.Found]) -> tuple[Absence, ...]:
-    return tuple(absence for one in found for absence in one.absent)
 
 
 def container(host: Host) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 from llamabuild.backends import cuda_probe
 from llamabuild.backends.cuda_facts import TABLE, compatible, host_compiler, numbers
 from llamabuild.backends.cuda_probe import Gpu, Survey, Toolkit
-from llamabuild.backends.interface import Evidence, Found
+from llamabuild.backends.interface import Evidence, Found, on_device
 from llamabuild.host import Host
 from llamabuild.model import Absence, Compiler, Device, Flag, Hardware, Toolchain
 
@@ -71,12 +71,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
 
 def judge(evidence: Evidence) -> str | None:
     """None when every layer ran on a CUDA device that ggml itself lists."""
-    if not any(name.startswith("CUDA") for name in evidence.devices):
-        listed = ", ".join(evidence.devices) or "none"
-        return f"ggml lists no CUDA device (listed: {listed})"
-    if evidence.layers <= 0 or evidence.offloaded != evidence.layers:
-        return f"{evidence.offloaded} of {evidence.layers} layers ran on the GPU"
-    return None
+    return on_device(evidence, "CUDA")
 
 
 def _absence(why: str, hint: str) -> Absence:

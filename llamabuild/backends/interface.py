@@ -33,6 +33,16 @@ class Evidence:
     log: str
 
 
+def on_device(evidence: Evidence, prefix: str) -> str | None:
+    """None when every layer ran on a device that ggml itself lists under ``prefix``."""
+    if not any(name.startswith(prefix) for name in evidence.devices):
+        listed = ", ".join(evidence.devices) or "none"
+        return f"ggml lists no {prefix} device (listed: {listed})"
+    if evidence.layers <= 0 or evidence.offloaded != evidence.layers:
+        return f"{evidence.offloaded} of {evidence.layers} layers ran on the GPU"
+    return None
+
+
 class Backend(Protocol):
     """One way to compute. Nothing outside this package asks which one it is."""
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from llamabuild import data
 from llamabuild.backends import vulkan_build
-from llamabuild.backends.interface import Evidence, Found
+from llamabuild.backends.interface import Evidence, Found, on_device
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
@@ -74,12 +74,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:  # noqa
 def judge(evidence: Evidence) -> str | None:
     """None when every layer ran on a Vulkan device that ggml itself lists: without a usable one
     the same library silently runs on the CPU."""
-    if not any(name.startswith("Vulkan") for name in evidence.devices):
-        listed = ", ".join(evidence.devices) or "none"
-        return f"ggml lists no Vulkan device (listed: {listed})"
-    if evidence.layers <= 0 or evidence.offloaded != evidence.layers:
-        return f"{evidence.offloaded} of {evidence.layers} layers ran on the GPU"
-    return None
+    return on_device(evidence, "Vulkan")
 
 
 def parse_summary(text: str) -> tuple[Gpu, ...]:

@@ -193,7 +193,7 @@ def measure(bench: Path, model: Path, runner: Runner, place: Place) -> Speed:
             *("-t", str(runner.threads), "-ngl", str(place.gpu_layers), *only_cpu),
         ],
         limits=runner.limits,
-        env=inference.environment(runner, report),
+        env=inference.environment(runner, report, patient=False),
     )
     if failure := inference.ended(finished, name, report):
         raise failure

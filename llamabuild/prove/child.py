@@ -51,8 +51,8 @@ def _answer(job: dict[str, Any], log: list[str]) -> dict[str, Any]:
     )
     llama.llama_log_set(listen, ctypes.c_void_p(0))
     try:
-        devices = _devices(llama)
         llama.llama_backend_init()
+        devices = _devices(llama)
         tokens = _infer(llama, job)
         system = llama.llama_print_system_info().decode(errors="replace")
     finally:
@@ -61,12 +61,10 @@ def _answer(job: dict[str, Any], log: list[str]) -> dict[str, Any]:
 
 
 def _devices(llama: ModuleType) -> list[str]:
-    """What ggml lists, as ``name: description``. Back-ends that are files are loaded first."""
+    """What ggml lists, as ``name: description``. Back-ends that are files of their own must have
+    been loaded by the package itself: nobody else would do it for its users."""
     folder = os.path.dirname(os.path.abspath(llama._lib._name))  # noqa: SLF001 - no public name
     count = _symbol(llama, folder, "ggml_backend_dev_count", ctypes.c_size_t)
-    if count() == 0:
-        load = _symbol(llama, folder, "ggml_backend_load_all_from_path", None, ctypes.c_char_p)
-        load(folder.encode())
     get = _symbol(llama, folder, "ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
     told = [
         _symbol(llama, folder, f"ggml_backend_dev_{word}", ctypes.c_char_p, ctypes.c_void_p)

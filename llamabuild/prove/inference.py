@@ -29,17 +29,20 @@ SECONDS = 120.0
 """Wall-clock limit of one child. A good one needs half a second; emulators and cold drivers
 (a first CUDA start may compile for the device) need more."""
 MEMORY = 8 << 30
-"""Address space of a child in bytes. It needs under 2 GiB; most of that is stacks and arenas."""
+"""Address space of a child in bytes. With 16 threads it needs 0.3 GB, mostly stacks and arenas."""
 ALL_LAYERS = 999
 """``gpu_layers`` for a run on the device."""
 
 _SCRIPT = data.package("prove/child.py")
 _OURS = {"OPENBLAS_NUM_THREADS": "1", "GGML_NO_BACKTRACE": "1"}
 """NumPy computes nothing in the child; an abort must not start a debugger."""
+_PATIENT = {"OMP_WAIT_POLICY": "passive"}
+"""Threads that wait for each other sleep instead of spinning. Where there are fewer cores than
+threads want (a busy machine, a container's quota) spinning made a run ten times slower."""
 _FOREIGN = ("LLAMA_", "PYTHON", "HF_")
 _OUT_OF_MEMORY = re.compile(
     r"bad_alloc|out of memory|MemoryError|failed to allocate|cannot allocate memory(?! in static)"
-    r"|Thread creation failed",
+    r"|Thread creation failed|mem_buffer != NULL",
     re.IGNORECASE,
 )
 _LAST_WORDS = re.compile(r".*(?:GGML_ASSERT|GGML_ABORT|what\(\):).*")
@@ -82,15 +85,15 @@ class Answer:
     system: str
 
 
-def environment(runner: Runner, report: Path) -> dict[str, str]:
+def environment(runner: Runner, report: Path, *, patient: bool = True) -> dict[str, str]:
     """The children's environment: this process's without what would change the outcome (settings
-    of llama.cpp, of Python), with the crash reporter."""
+    of llama.cpp, of Python), with the crash reporter. ``patient`` is for all but measurements."""
     clean = {
         name: value
         for name, value in runner.host.environ.items()
         if not name.startswith(_FOREIGN) and name != "GGML_BACKEND_PATH"
     }
-    return clean | _OURS | crash.environment(runner.preload, report)
+    return clean | _OURS | (_PATIENT if patient else {}) | crash.environment(runner.preload, report)
 
 
 def report_for(runner: Runner, check: str) -> Path:

@@ -86,18 +86,13 @@ PROMPT = 64
 STEPS = 16
 """Tokens generated one by one after the prompt."""
 
-_PROMPT_SEEDS = {
-    "F16": 6199,
-    "Q8_0": 997,
-    "Q4_0": 1871,
-    "Q4_1": 2448,
-    "Q4_K": 845,
-    "Q5_K": 442,
-    "Q6_K": 328,
-    "IQ4_XS": 20,
-}
+_TYPES = ("F16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS")
+_PROMPT_SEEDS = (6199, 997, 1871, 2448, 845, 442, 328, 20)
 """The lowest ones with a clear and varied answer: ``reference.expect`` says what that is."""
-SPECS = tuple(Spec(type=name, shape=TINY, prompt_seed=n) for name, n in _PROMPT_SEEDS.items())
+SPECS = tuple(
+    Spec(type=name, shape=TINY, prompt_seed=seed)
+    for name, seed in zip(_TYPES, _PROMPT_SEEDS, strict=True)
+)
 _WIDE = Shape(embedding=1024, feed_forward=2816, heads=16, kv_heads=4, layers=2)
 SPEED = Spec(type="Q4_0", shape=_WIDE)
 """Large enough (13 MB) that arithmetic, not starting threads, decides its speed."""
@@ -153,10 +148,8 @@ def generate(spec: Spec) -> Model:
 
 def weights(model: Model) -> dict[str, Floats]:
     """The numbers that the blocks stand for, decoded by the ``gguf`` package."""
-    return {
-        name: np.ascontiguousarray(quants.dequantize(tensor.data, tensor.type), dtype=np.float32)
-        for name, tensor in model.tensors.items()
-    }
+    found = {name: quants.dequantize(t.data, t.type) for name, t in model.tensors.items()}
+    return {name: np.ascontiguousarray(w, dtype=np.float32) for name, w in found.items()}
 
 
 def digest(model: Model) -> str:

@@ -116,7 +116,8 @@ def _request(port: int, method: str, path: str, body: object = None) -> tuple[in
 
 def _blame(service: Service, error: Exception, name: str, report: Path) -> ProofFailed:
     """What a broken conversation stands for: how the server ended, or that it did not."""
-    deadline = time.monotonic() + _DYING
+    broken = not isinstance(error, _UnansweredError)
+    deadline = time.monotonic() + (_DYING if broken else 0)
     while service.code() is None and time.monotonic() < deadline:
         time.sleep(_POLL)
     code = service.code()

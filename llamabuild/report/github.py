@@ -114,8 +114,8 @@ class Github:
         self._plain.say(harmless(line))
 
     def _command(self, name: str, *lines: str, title: str = "") -> None:
-        shown = f" title={escaped_property(title)}" if title else ""
-        text = escaped("\n".join(line for line in lines if line))
+        shown = f" title={escaped_property(clean(title))}" if title else ""
+        text = escaped("\n".join(clean(line) for line in lines if line))
         print(f"::{name}{shown}::{text}", file=self._stream, flush=True)
 
 

@@ -42,7 +42,7 @@ def pack(
         _load_backends(project / "llama_cpp")
     libraries = scratch / "libraries"
     libraries.mkdir()
-    for file in sorted((prefix / "lib").iterdir()):
+    for file in sorted((*(prefix / "lib").iterdir(), *(prefix / "bin").iterdir())):
         if _LIBRARY.match(file.name):
             shutil.copy2(file, libraries / file.name)
     (prefix / "wheel").mkdir()

@@ -64,7 +64,7 @@ class AmxHost(LocalHost):
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> AmxHost:
-    hardware = probe.hardware(LocalHost(), cache=cache)
+    hardware = probe.probe(LocalHost(), cache=cache)[0]
     usable = {feature.name for feature in hardware.cpu.features if feature.usable}
     if not usable >= NEEDED:
         pytest.skip("ggml's AMX code needs AVX-512 VNNI, which this machine does not have")

@@ -130,7 +130,7 @@ def test_an_unproved_build_is_healed_recorded_and_found_again(root: Path, pin: P
             proof=picky,
         )
 
-    hardware = pipeline.probe.hardware(LocalHost(), cache=root)
+    hardware = pipeline.probe.probe(LocalHost(), cache=root)[0]
     if not any(feature.name == "avx2" and feature.usable for feature in hardware.cpu.features):
         pytest.skip("this CPU has no AVX2 to do without")
     made = make(seen.append)

@@ -108,7 +108,7 @@ def test_all_of_it_takes_about_a_second(tmp_path: Path) -> None:
         model = models.generate(spec)
         models.write(model, tmp_path / spec.type)
         reference.expect(model)
-    assert time.perf_counter() - started < 5  # 0.7 s alone; the rest is for a busy machine
+    assert time.perf_counter() - started < 20  # 0.7 s alone; the rest is for a busy machine
 
 
 @given(
