@@ -98,6 +98,22 @@ def provision(
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
+    with store.guarded(cache):
+        return _provision(
+            recipe, pin, host=host, cache=cache, emit=emit, offline=offline, proof=proof
+        )
+
+
+def _provision(
+    recipe: Recipe,
+    pin: Pin,
+    *,
+    host: Host,
+    cache: Path,
+    emit: Emit,
+    offline: bool,
+    proof: Prove,
+) -> Artifact:
     hardware, toolchain = probe.probe(host, cache=cache)
     request = Request(recipe=recipe, pin=pin, hardware=hardware, toolchain=toolchain, prove=proof)
     wanted = request.decide(heal.Course())

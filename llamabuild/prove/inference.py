@@ -57,6 +57,10 @@ _HINTS = {
 }
 
 
+_BUFFER = re.compile(r"(\S+) model buffer size =")
+"""``llama_model::load_tensors`` states one line a buffer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     """What children are run with. ``preload`` is the crash reporter, ``memory`` bounds their
@@ -144,9 +148,20 @@ def compare(answer: Answer, expected: Expected, allowed: Distance, *, check: str
     found = reference.distance(answer.logits, expected.logits)
     detail = (
         f"{len(expected.prompt)} tokens in one batch, {len(expected.tokens)} greedy tokens; "
-        f"worst logit off by {found.worst:.3f}"
+        f"worst logit off by {found.worst:.3f}; "
+        f"weights in {', '.join(buffers(answer.evidence.log))}"
     )
     return Check(name=check, detail=detail, error=found.mean)
+
+
+def buffers(log: str) -> tuple[str, ...]:
+    """Where the weights are: ggml's names of their buffers tell which kernels compute with them.
+
+    >>> buffers("load_tensors:   CPU model buffer size = 1 MiB\\n"
+    ...         "load_tensors:   AMX model buffer size = 9.50 MiB\\n")
+    ('AMX', 'CPU')
+    """
+    return tuple(sorted(set(_BUFFER.findall(log))))
 
 
 def ended(finished: Finished, check: str, report: Path) -> ProofFailed | None:

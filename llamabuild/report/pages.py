@@ -83,9 +83,11 @@ def artifact_page(artifact: Artifact) -> str:
     """Where things are, what was proved, what was changed, and the two lines to go on with."""
     manifest, plan = artifact.manifest, artifact.manifest.plan
     wheel = words.wheel(artifact)
+    places = [
+        f"Folder     {artifact.path}",
+        f"Wheel      {wheel or 'none'}",
+    ]  # to copy: not wrapped
     rows = [
-        ("Folder", str(artifact.path)),
-        ("Wheel", wheel or "none"),
         ("Made for", plan.fingerprint),
         ("Back-ends", ", ".join(plan.backends)),
         ("Size", words.size(words.occupied(artifact))),
@@ -97,7 +99,7 @@ def artifact_page(artifact: Artifact) -> str:
     following += [f"  pip install {shlex.quote(wheel)}"] if wheel else []
     return "\n".join(
         (
-            *(title, _table(rows)),
+            *(title, *places, _table(rows)),
             *("", *_proved(manifest.proof)),
             *_remedies(plan.remedies),
             *_absent("Not used", plan.absent),
