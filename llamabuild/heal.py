@@ -15,7 +15,9 @@ from llamabuild.backends import cpu
 from llamabuild.errors import BuildFailed, ProofFailed
 from llamabuild.model import Compiler, Plan, Remedy, Toolchain
 
-_TABLE = data.load(data.package("heal.toml"))["remedy"]
+_DATA = data.load(data.package("heal.toml"))
+_TABLE = _DATA["remedy"]
+_FEATURES = _DATA["features"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +56,22 @@ def after_failure(
         return known
     if isinstance(failure, BuildFailed) and failure.step != "compile":
         return None
-    return (
-        _other_compiler(course, failure, plan, toolchain)
-        or _without_backend(course, failure, plan)
-        or _without_feature(course, failure, plan)
-        or _narrow(course, failure, plan)
-    )
+    if _about_numbers(failure):
+        return (
+            _other_compiler(course, failure, plan, toolchain)
+            or _without_backend(course, failure, plan)
+            or _without_feature(course, failure, plan)
+            or _narrow(course, failure, plan)
+        )
+    return _without_backend(course, failure, plan)
+
+
+def _about_numbers(failure: BuildFailed | ProofFailed) -> bool:
+    """True when the code that the compiler makes, or the instructions in it, may be at fault: a
+    program that cannot be loaded or a machine that is too slow has another cause."""
+    if isinstance(failure, ProofFailed):
+        return failure.kind in ("crash", "wrong-numbers")
+    return re.search(_FEATURES["pattern"], failure.tail) is not None
 
 
 def after_success(course: Course) -> Course | None:
@@ -67,11 +79,9 @@ def after_success(course: Course) -> Course | None:
     return _searched(course, passed=True) if course.search else None
 
 
-def _with(course: Course, remedy: Remedy, course_changes: Course) -> Course:
+def _with(remedy: Remedy, changed: Course) -> Course:
     return replace(
-        course_changes,
-        remedies=(*course.remedies, remedy),
-        tried=course.tried | {remedy.name},
+        changed, remedies=(*changed.remedies, remedy), tried=changed.tried | {remedy.name}
     )
 
 
@@ -80,7 +90,7 @@ def _known(course: Course, failure: BuildFailed) -> Course | None:
         found = re.search(row["pattern"], failure.tail)
         if found and row["name"] not in course.tried:
             remedy = Remedy(name=row["name"], why=row["why"], evidence=found.group(0))
-            return _with(course, remedy, replace(course, **row["change"]))
+            return _with(remedy, replace(course, **row["change"]))
     return None
 
 
@@ -95,7 +105,7 @@ def _other_compiler(
     first, other = plan.compiler, others[0]
     why = f"what {first.family} {first.version} made failed; {other.family} {other.version} is used"
     remedy = Remedy(name=name, why=why, evidence=failure.message)
-    return _with(course, remedy, replace(course, compiler=other))
+    return _with(remedy, replace(course, compiler=other))
 
 
 def _without_backend(
@@ -106,7 +116,7 @@ def _without_backend(
     if plan.requested != "auto" or plan.backends[0] == "cpu" or name in course.tried:
         return None
     remedy = Remedy(name=name, why="the build with it failed", evidence=failure.message)
-    return _with(course, remedy, replace(course, without=course.without | {plan.backends[0]}))
+    return _with(remedy, replace(course, without=course.without | {plan.backends[0]}))
 
 
 def _without_feature(
@@ -123,7 +133,7 @@ def _without_feature(
     lost = frozenset(plan.cpu_features) - frozenset(
         cpu.closed(frozenset(plan.cpu_features) - {feature})
     )
-    return _with(course, remedy, replace(course, without=course.without | lost))
+    return _with(remedy, replace(course, without=course.without | lost))
 
 
 def _narrow(course: Course, failure: BuildFailed | ProofFailed, plan: Plan) -> Course | None:

@@ -111,7 +111,8 @@ class Verdict:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiler:
     """A C and C++ compiler pair. ``digest`` covers driver, cc1plus, assembler and linker;
-    ``accepts`` holds the options of the ISA table that it can compile for."""
+    ``accepts`` holds the options of the ISA table that it can compile for; ``openmp`` is True
+    when it links a program that uses OpenMP."""
 
     family: str
     version: str
@@ -120,6 +121,7 @@ class Compiler:
     cxx: str = field(compare=False)
     digest: str
     accepts: frozenset[str] = frozenset()
+    openmp: bool = False
     verdicts: tuple[Verdict, ...] = ()
 
 

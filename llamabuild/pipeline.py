@@ -34,8 +34,9 @@ _LOGS_KEPT = 20
 
 
 def prove_in(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
-    """Install the wheel in a clean virtual environment and prove the build there."""
-    python = wheels.environment(work / "venv", built.wheel, host)
+    """Install the wheel in the clean virtual environment ``work/venv`` and prove it there."""
+    python = wheels.interpreter_of(work / "venv", host)
+    wheels.install(built.wheel, python, host)
     return _proved_with(built, python, work, host, emit)
 
 
@@ -152,7 +153,7 @@ def make(
     """
     course = heal.Course()
     best: Artifact | None = None
-    trials: tuple[Trial, ...] = ()
+    trials = _spared(request.decide(course))
     while True:
         decided = request.decide(course)
         try:
@@ -172,6 +173,18 @@ def make(
             return best
         course = then
         emit(Healed(remedy=course.remedies[-1].name, why=course.remedies[-1].why))
+
+
+def _spared(decided: Plan) -> tuple[Trial, ...]:
+    """Attempts that were not made because a canary had already shown how they end."""
+    return tuple(
+        Trial(
+            fingerprint=decided.fingerprint,
+            outcome=f"without the remedy {remedy.name}: not built, {remedy.evidence}",
+        )
+        for remedy in decided.remedies
+        if remedy.evidence
+    )
 
 
 def _trial(decided: Plan, outcome: str, proof: Proof | None = None) -> Trial:
@@ -194,6 +207,7 @@ def _attempt(
     """Build, prove, keep: once."""
     started = time.monotonic()
     with store.guarded(cache), store.workdir(cache) as work:
+        _environment(work, wheels.requirements(source), host=host, cache=cache)
         try:
             built = build.build(
                 decided,
@@ -220,6 +234,11 @@ def _attempt(
             created=dt.datetime.now(tz=dt.timezone.utc).isoformat(timespec="seconds"),
         )
         return store.publish(cache, built.prefix, manifest, requested=key)
+
+
+def _environment(work: Path, needed: tuple[str, ...], *, host: Host, cache: Path) -> None:
+    """Made before the long compile: what cannot be had should be said at once."""
+    wheels.environment(work / "venv", needed, house=cache / "requirements", host=host)
 
 
 def _launcher(course: heal.Course, host: Host, cache: Path) -> str:
@@ -250,6 +269,7 @@ def _with_log(
 def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
     """Prove a kept artifact again, as it stands. Raises ProofFailed."""
     with store.guarded(cache), store.workdir(cache) as work:
+        _environment(work, (), host=host, cache=cache)
         return prove_in(_again(artifact), work, host, emit)
 
 

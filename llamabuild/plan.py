@@ -56,7 +56,7 @@ def plan(
     compiler, sources, remedies, wanted = _mend(recipe, toolchain, compiler, wanted)
     features = cpu.ordered(wanted)
     flags = _merge(
-        _common(pin, toolchain, redistributable=recipe.cpu != "native"),
+        _common(pin, toolchain, compiler, redistributable=recipe.cpu != "native"),
         _switches(chosen),
         _isa(recipe, hardware, compiler, features, without),
         *(backends.BACKENDS[name].flags(hardware, toolchain) for name in chosen),
@@ -187,23 +187,15 @@ def _sound(toolchain: Toolchain, name: str) -> Compiler | None:
     return None
 
 
-def _common(pin: Pin, toolchain: Toolchain, *, redistributable: bool) -> tuple[Flag, ...]:
+def _common(
+    pin: Pin, toolchain: Toolchain, compiler: Compiler, *, redistributable: bool
+) -> tuple[Flag, ...]:
     table = (Flag(name=f["name"], value=f["value"], why=f["why"]) for f in _COMMON["flag"])
-    openssl = next((tool for tool in toolchain.tools if tool.name == "openssl"), None)
+    openssl = any(tool.name == "openssl" for tool in toolchain.tools)
     return (
         *table,
-        Flag(
-            name="GGML_OPENMP",
-            value=not redistributable,
-            why="off: the result must run where libgomp is not installed"
-            if redistributable
-            else "threads that wait for each other cheaply; libgomp is here",
-        ),
-        Flag(
-            name="LLAMA_OPENSSL",
-            value=openssl is not None and not redistributable,
-            why=_why_openssl(openssl is not None, redistributable),
-        ),
+        _library("GGML_OPENMP", present=compiler.openmp, redistributable=redistributable),
+        _library("LLAMA_OPENSSL", present=openssl, redistributable=redistributable),
         Flag(
             name="LLAMA_BUILD_NUMBER",
             value=str(pin.build_number),
@@ -217,12 +209,12 @@ def _common(pin: Pin, toolchain: Toolchain, *, redistributable: bool) -> tuple[F
     )
 
 
-def _why_openssl(present: bool, redistributable: bool) -> str:
+def _library(option: str, *, present: bool, redistributable: bool) -> Flag:
+    """An option for a library that is used when it is here and the result stays here."""
+    words = _COMMON["library"][option]
     if redistributable:
-        return "off: the result must run where OpenSSL is not installed"
-    if present:
-        return "llama-server can download models by https (`-hf`)"
-    return "off: OpenSSL's headers are not installed (libssl-dev); no downloads by llama-server"
+        return Flag(name=option, value=False, why=words["elsewhere"])
+    return Flag(name=option, value=present, why=words["present" if present else "absent"])
 
 
 def _switches(chosen: tuple[str, ...]) -> tuple[Flag, ...]:

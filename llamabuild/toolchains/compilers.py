@@ -19,7 +19,7 @@ from llamabuild.model import Compiler
 from llamabuild.toolchains import canary
 from llamabuild.toolchains.facts import keep
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 _LIMITS = Limits(seconds=60)
 _NAMES = (("gcc", "g++"), ("clang", "clang++"), ("cc", "c++"))
 _VERSIONED = tuple(range(24, 8, -1))
@@ -115,6 +115,7 @@ def _learn(cc: str, cxx: str, options: tuple[str, ...], host: Host) -> _Facts:
     contents = {os.path.basename(path): host.digest(path) for path in sorted(parts)}
     with tempfile.TemporaryDirectory(prefix="llamabuild-cc-") as folder:
         verdicts = canary.judge(cc, cxx, host=host, scratch=Path(folder))
+        openmp = _openmp(cxx, host, Path(folder))
     compiler = Compiler(
         family=family,
         version=version,
@@ -123,6 +124,7 @@ def _learn(cc: str, cxx: str, options: tuple[str, ...], host: Host) -> _Facts:
         cxx=cxx,
         digest=digest.of_value(contents),
         accepts=_accepted(cxx, options, host),
+        openmp=openmp,
         verdicts=verdicts,
     )
     stamps = {path: host.stamp(path) or "" for path in parts}
@@ -172,6 +174,13 @@ def _parts(cc: str, cxx: str, host: Host) -> tuple[str, ...]:
             if path and host.exists(path):
                 parts.add(os.path.realpath(path))
     return tuple(sorted(parts))
+
+
+def _openmp(cxx: str, host: Host, scratch: Path) -> bool:
+    program = scratch / "openmp.cpp"
+    program.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+    argv = [cxx, "-fopenmp", str(program), "-o", str(scratch / "openmp")]
+    return host.run(argv, limits=_LIMITS).code == 0
 
 
 def _accepted(cxx: str, options: tuple[str, ...], host: Host) -> frozenset[str]:

@@ -12,13 +12,14 @@ import re
 import shutil
 from pathlib import Path
 
-from llamabuild import cmake
+from llamabuild import cmake, data
 from llamabuild.errors import BuildFailed, FetchError, ToolMissing
-from llamabuild.host import Host, Limits, python
+from llamabuild.host import Finished, Host, Limits, python
 from llamabuild.model import Plan, Source
 
 _HERE = Path(__file__).resolve().parent
 _LIMITS = Limits(seconds=600)
+_QUIET = ("--disable-pip-version-check", "--no-input", "--quiet")
 _LIBRARY = re.compile(r"^(lib)?(llama|mtmd|ggml(-.+)?)\.(so|dylib|dll)$")
 _EPOCH = "1700000000"
 """A fixed time for the archive's entries: the same files give the same wheel."""
@@ -100,11 +101,17 @@ def _load_backends(package: Path) -> None:
     )
 
 
-def environment(folder: Path, wheel: Path, host: Host) -> Path:
-    """A clean virtual environment with the wheel in it. Returns its Python.
+def requirements(source: Source) -> tuple[str, ...]:
+    """What the package needs beside itself, from its own metadata."""
+    project = data.load(source.root / "pyproject.toml")["project"]
+    return tuple(project.get("dependencies", ()))
 
-    Raises ToolMissing when there is no venv, FetchError when the wheel's own requirements cannot
-    be had.
+
+def environment(folder: Path, needed: tuple[str, ...], *, house: Path, host: Host) -> Path:
+    """A clean virtual environment with ``needed`` in it; returns its Python. The packages are
+    kept in ``house``, so that a later run needs no index.
+
+    Raises ToolMissing when there is no venv, FetchError when a package cannot be had.
     """
     ended = host.run([python(), "-I", "-m", "venv", "--without-pip", str(folder)], limits=_LIMITS)
     if ended.code != 0:
@@ -113,8 +120,22 @@ def environment(folder: Path, wheel: Path, host: Host) -> Path:
             "Debian, Ubuntu: apt install python3-venv",
         )
     interpreter = interpreter_of(folder, host)
-    install(wheel, interpreter, host)
+    local = ("--no-index", "--find-links", str(house))
+    if needed and _pip(interpreter, (*local, *needed), host).code != 0:
+        house.mkdir(parents=True, exist_ok=True)
+        asked = [python(), "-m", "pip", "download", *_QUIET, "--dest", str(house), *needed]
+        fetched = host.run(asked, limits=_LIMITS)
+        if fetched.code != 0 or _pip(interpreter, (*local, *needed), host).code != 0:
+            raise FetchError(
+                f"pip cannot get {', '.join(needed)}: {_last(fetched.err)}",
+                "The Python package cannot be proved without them; check the package index.",
+            )
     return interpreter
+
+
+def _pip(interpreter: Path, what: tuple[str, ...], host: Host) -> Finished:
+    argv = [python(), "-m", "pip", "--python", str(interpreter), "install", *_QUIET, *what]
+    return host.run(argv, limits=_LIMITS)
 
 
 def interpreter_of(folder: Path, host: Host) -> Path:
@@ -130,14 +151,9 @@ def interpreter_of(folder: Path, host: Host) -> Path:
 def install(wheel: Path, interpreter: Path, host: Host) -> None:
     """Install the wheel from its file (so pip's wheel cache cannot give another build), then
     whatever it requires and the environment lacks. Raises FetchError."""
-    pip = [python(), "-m", "pip", "--python", str(interpreter), "--no-input", "install"]
-    pip += ["--disable-pip-version-check", "--quiet"]
-    steps = (
-        [*pip, "--no-deps", "--force-reinstall", "--no-cache-dir", str(wheel)],
-        [*pip, str(wheel)],
-    )
-    for argv in steps:
-        ended = host.run(argv, limits=_LIMITS)
+    alone = ("--no-deps", "--force-reinstall", "--no-cache-dir", str(wheel))
+    for what in (alone, (str(wheel),)):
+        ended = _pip(interpreter, what, host)
         if ended.code != 0:
             raise FetchError(
                 f"pip could not install {wheel.name}: {_last(ended.err)}",

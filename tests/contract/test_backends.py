@@ -2,87 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-
 import pytest
 
 from llamabuild import backends, recipes
 from llamabuild.backends import Backend, Evidence, Found
-from llamabuild.host import Finished, Host, Limits, Memory, Service
+from llamabuild.host import Host
 from tests.golden import machines
+from tests.unit.recorded import RecordedHost
 
 EVERY = pytest.mark.parametrize("name", list(backends.BACKENDS))
-
-
-class BareHost:
-    """A machine with nothing on it: no file, no program, no answer."""
-
-    environ: Mapping[str, str] = {}
-
-    def __init__(self, os: str = "linux", arch: str = "x86_64") -> None:
-        self._system = (os, "0", arch)
-
-    def system(self) -> tuple[str, str, str]:
-        return self._system
-
-    def libc(self) -> str:
-        return ""
-
-    def read_text(self, path: str) -> str | None:
-        return None
-
-    def exists(self, path: str) -> bool:
-        return False
-
-    def which(self, name: str) -> str | None:
-        return None
-
-    def stamp(self, path: str) -> str | None:
-        return None
-
-    def digest(self, path: str) -> str | None:
-        return None
-
-    def cores(self) -> tuple[int, int, int]:
-        return 1, 1, 1
-
-    def memory(self) -> Memory:
-        return Memory(total=1 << 30, available=1 << 29)
-
-    def disk_free(self, path: Path) -> int:
-        return 0
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        limits: Limits,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        stdin: str = "",
-    ) -> Finished:
-        return Finished(code=127, out="", err="no such program")
-
-    def stream(
-        self,
-        argv: Sequence[str],
-        *,
-        on_line: Callable[[str], None],
-        log: Path,
-        env: Mapping[str, str],
-        cwd: Path | None = None,
-    ) -> int:
-        return 127
-
-    def serve(
-        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, limits: Limits
-    ) -> contextlib.AbstractContextManager[Service]:
-        raise NotImplementedError
-
-    def become(self, argv: Sequence[str]) -> int:
-        return 127
 
 
 def detect(backend: Backend, host: Host) -> Found:
@@ -91,13 +19,13 @@ def detect(backend: Backend, host: Host) -> Found:
 
 def test_the_cpu_is_last_and_always_there() -> None:
     assert list(backends.BACKENDS)[-1] == "cpu"
-    assert backends.BACKENDS["cpu"].detect(BareHost()).devices
+    assert backends.BACKENDS["cpu"].detect(RecordedHost()).devices
 
 
 @EVERY
 @pytest.mark.parametrize("os", ["linux", "macos", "windows", "freebsd"])
 def test_on_a_bare_machine_it_is_absent_with_a_reason_and_a_next_step(name: str, os: str) -> None:
-    found = detect(backends.BACKENDS[name], BareHost(os))
+    found = detect(backends.BACKENDS[name], RecordedHost(os=os))
     if name == "cpu":
         return
     assert found.devices == ()

@@ -49,6 +49,22 @@ def test_a_failed_configure_of_unknown_cause_is_not_retried() -> None:
     assert heal.after_failure(heal.Course(), failure, PLAN, TWO) is None
 
 
+@pytest.mark.parametrize("kind", ["timeout", "load", "memory"])
+def test_what_is_not_about_instructions_narrows_nothing(kind: str) -> None:
+    failure = ProofFailed("slow", kind=kind, check="q4_0")
+    assert heal.after_failure(heal.Course(), failure, PLAN, TWO) is None
+
+
+def test_a_compile_error_is_about_instructions_only_if_the_log_says_so() -> None:
+    plain = BuildFailed("no", step="compile", tail="a.c:1: error: 'x' undeclared")
+    assert heal.after_failure(heal.Course(), plain, PLAN, TWO) is None
+    tail = "error: inlining failed in call to 'always_inline': target specific option mismatch"
+    failure = BuildFailed("no", step="compile", tail=tail)
+    course = heal.after_failure(heal.Course(), failure, PLAN, ONE)
+    assert course is not None
+    assert course.search is not None
+
+
 def test_another_compiler_comes_first_then_the_feature_goes_then_the_search() -> None:
     first = heal.after_failure(heal.Course(), crashed("avx512_bf16"), PLAN, TWO)
     assert first is not None
