@@ -7,12 +7,13 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llamabuild import digest, options, pins, plan, probe, recipes
+from llamabuild import cmake, digest, options, pins, plan, probe, recipes
 from llamabuild.backends import BACKENDS, cpu
 from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.host import LocalHost
@@ -138,3 +139,37 @@ def test_every_flag_of_every_recorded_machine_exists_in_the_tree(source: Source)
                 options.check(made.flags, declared)
                 planned += 1
     assert planned > 40
+
+
+def test_a_variant_that_is_left_out_is_not_compiled(
+    source: Source, cache: Path, tmp_path: Path
+) -> None:
+    hardware, toolchain = probe.probe(LocalHost(), cache=cache)
+    if hardware.arch != "x86_64":
+        pytest.skip("the variant is one of x86-64")
+    recipe = recipes.load("cpu-fat", tuple(BACKENDS))
+    made = plan.plan(recipe, source.pin, hardware, toolchain)
+    made = replace(made, left_out=("ggml-cpu-haswell",))
+    paths = {tool.name: tool.path for tool in made.tools}
+    folder = tmp_path / "build"
+    folder.mkdir()
+    (folder / "llamabuild.cmake").write_text(cmake.injected(made.source_options, made.left_out))
+    argv = cmake.configure(
+        made,
+        cmake=paths["cmake"],
+        ninja=paths["ninja"],
+        ccache="",
+        tree=source.tree,
+        folder=folder,
+    )
+    env = cmake.environment(LocalHost().environ, made.tools)
+    subprocess.run(argv, env=env, check=True, capture_output=True)
+    steps = subprocess.run(
+        [paths["ninja"], "-C", str(folder), "-n", "-v", "llama-server"],
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "ggml-cpu-alderlake" in steps
+    assert "ggml-cpu-haswell" not in steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,20 @@ def test_a_cmake_that_is_too_old_is_passed_over(tmp_path: Path) -> None:
     tools = {tool["name"]: tool for tool in json.loads(ended.stdout)["toolchain"]["tools"]}
     assert tools["cmake"]["path"] != str(old)
     assert tuple(map(int, tools["cmake"]["version"].split("."))) >= (3, 21)
+
+
+def test_without_cmake_and_ninja_those_of_the_wheels_are_used(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("gcc", "g++", "as", "ld"):
+        if path := shutil.which(name):
+            (folder / name).symlink_to(path)
+    if not (folder / "g++").exists():
+        pytest.skip("there is no g++")
+    ended = run("probe", "--json", cache=tmp_path / "c", env={"PATH": str(folder)})
+    tools = {tool["name"]: tool for tool in json.loads(ended.stdout)["toolchain"]["tools"]}
+    for name in ("cmake", "ninja"):
+        assert "site-packages" in tools[name]["path"], tools
 
 
 def test_offline_without_the_source(tmp_path: Path) -> None:
