@@ -22,7 +22,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from llamabuild import digest, fetch, pins, plan
+from llamabuild import digest, fetch, flags, pins
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
 
@@ -121,7 +121,7 @@ def bare(tree: Path, folder: Path) -> None:
     """What the project's own documentation says, for the same targets."""
     offline = "-DLLAMA_USE_PREBUILT_UI=OFF"
     run(["cmake", "-G", "Ninja", "-S", str(tree), "-B", str(folder), offline])
-    run(["cmake", "--build", str(folder), "--target", *["llama", "mtmd"], *plan.TOOLS])
+    run(["cmake", "--build", str(folder), "--target", *["llama", "mtmd"], *flags.TOOLS])
 
 
 def main() -> None:

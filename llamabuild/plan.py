@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llamabuild import backends, data, digest
+from llamabuild import backends, digest, flags
 from llamabuild.backends import cpu
 from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
 from llamabuild.model import (
@@ -27,9 +27,6 @@ from llamabuild.toolchains import canary
 
 KEY_VERSION = 1
 """Raise it when the same plan would be built in another way."""
-_COMMON = data.load(data.package("common_flags.toml"))
-TOOLS: tuple[str, ...] = tuple(_COMMON["target"]["tools"])
-WHEEL_LIBRARIES: tuple[str, ...] = tuple(_COMMON["target"]["wheel"])
 
 
 def plan(
@@ -55,10 +52,10 @@ def plan(
     wanted = frozenset(cpu.closed(_cpu_features(recipe, hardware, compiler) - without))
     compiler, sources, remedies, wanted = _mend(recipe, toolchain, compiler, wanted)
     features = cpu.ordered(wanted)
-    flags = _merge(
-        _common(pin, toolchain, compiler, redistributable=recipe.cpu != "native"),
-        _switches(chosen),
-        _isa(recipe, hardware, compiler, features, without),
+    merged = _merge(
+        flags.common(pin, toolchain, compiler, redistributable=recipe.cpu != "native"),
+        flags.switches(chosen),
+        flags.isa(recipe, hardware, compiler, features, without),
         *(backends.BACKENDS[name].flags(hardware, toolchain) for name in chosen),
         asked=recipe.flags,
     )
@@ -67,10 +64,10 @@ def plan(
         pin=pin,
         backends=chosen,
         cpu_features=features,
-        flags=flags,
+        flags=merged,
         source_options=sources,
-        targets=(*_COMMON["target"]["libraries"], *TOOLS),
-        left_out=_left_out(recipe, hardware, compiler),
+        targets=(*flags.LIBRARIES, *flags.TOOLS),
+        left_out=flags.left_out(recipe, hardware, compiler),
         compiler=compiler,
         tools=tuple(
             tool
@@ -185,91 +182,6 @@ def _sound(toolchain: Toolchain, name: str) -> Compiler | None:
         if any(verdict.canary == name and verdict.ok for verdict in compiler.verdicts):
             return compiler
     return None
-
-
-def _common(
-    pin: Pin, toolchain: Toolchain, compiler: Compiler, *, redistributable: bool
-) -> tuple[Flag, ...]:
-    table = (Flag(name=f["name"], value=f["value"], why=f["why"]) for f in _COMMON["flag"])
-    openssl = any(tool.name == "openssl" for tool in toolchain.tools)
-    return (
-        *table,
-        _library("GGML_OPENMP", present=compiler.openmp, redistributable=redistributable),
-        _library("LLAMA_OPENSSL", present=openssl, redistributable=redistributable),
-        Flag(
-            name="LLAMA_BUILD_NUMBER",
-            value=str(pin.build_number),
-            why="else git of an enclosing repository would be asked",
-        ),
-        Flag(
-            name="LLAMA_BUILD_COMMIT",
-            value=pin.commit[:9],
-            why="the commit that the pinned source was made from",
-        ),
-    )
-
-
-def _library(option: str, *, present: bool, redistributable: bool) -> Flag:
-    """An option for a library that is used when it is here and the result stays here."""
-    words = _COMMON["library"][option]
-    if redistributable:
-        return Flag(name=option, value=False, why=words["elsewhere"])
-    return Flag(name=option, value=present, why=words["present" if present else "absent"])
-
-
-def _switches(chosen: tuple[str, ...]) -> tuple[Flag, ...]:
-    """Every back-end's switch, ON or OFF: an old build folder or default never decides."""
-    return tuple(
-        Flag(
-            name=module.SWITCH,
-            value=name in chosen,
-            why=f"{module.TITLE} is used" if name in chosen else f"{module.TITLE} is not used",
-        )
-        for name, module in backends.BACKENDS.items()
-    )
-
-
-def _isa(
-    recipe: Recipe,
-    hardware: Hardware,
-    compiler: Compiler,
-    features: tuple[str, ...],
-    without: frozenset[str],
-) -> tuple[Flag, ...]:
-    if recipe.cpu == "fat":
-        kept, _ = _variants(hardware, compiler)
-        return cpu.fat_flags(hardware.arch, kept)
-    why = {}
-    if recipe.cpu == "native":
-        why = {feature.name: feature.why for feature in hardware.cpu.features if feature.why}
-        for name in cpu.native_features(hardware.cpu.features):
-            if name not in features and name not in why:
-                why[name] = _why_left_out(compiler, name, without)
-    linked = Flag(name="GGML_BACKEND_DL", value=False, why="one set of back-ends, linked in")
-    return (linked, *cpu.isa_flags(hardware.arch, features, why=why))
-
-
-def _variants(
-    hardware: Hardware, compiler: Compiler
-) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The CPU variants that this compiler gets right, and the others with the reason."""
-    broken = canary.broken(compiler)
-    return cpu.variants(hardware.arch, compiler.accepts, broken, os=hardware.os)
-
-
-def _left_out(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> tuple[str, ...]:
-    """Libraries of a fat build that are not kept, by target name."""
-    if recipe.cpu != "fat":
-        return ()
-    return tuple(f"ggml-cpu-{name}" for name, _ in _variants(hardware, compiler)[1])
-
-
-def _why_left_out(compiler: Compiler, name: str, without: frozenset[str]) -> str:
-    if name in without:
-        return "off: the recipe or a remedy does without it"
-    if not set(cpu.compiler_options((name,))) <= compiler.accepts:
-        return f"off: {compiler.family} {compiler.version} cannot compile for it"
-    return f"off: {compiler.family} {compiler.version} compiles it wrong"
 
 
 def _merge(*groups: tuple[Flag, ...], asked: tuple[Flag, ...]) -> tuple[Flag, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild import backends, pipeline, plan, probe, recipes
+from llamabuild import attempts, backends, heal, pipeline, plan, probe, recipes
 from llamabuild.events import Event, Healed
 from llamabuild.host import Finished, Limits, LocalHost, Service
 from llamabuild.model import Source
@@ -81,9 +81,9 @@ def host(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> AmxHost:
     return AmxHost(library)
 
 
-def request(host: AmxHost, cache: Path, source: Source) -> pipeline.Request:
+def request(host: AmxHost, cache: Path, source: Source) -> attempts.Request:
     hardware, toolchain = probe.probe(host, cache=cache)
-    return pipeline.Request(
+    return attempts.Request(
         recipe=recipes.load("cpu-native", tuple(backends.BACKENDS)),
         pin=source.pin,
         hardware=hardware,
@@ -118,9 +118,9 @@ def test_without_the_canary_the_proof_catches_the_crash_and_amx_goes(
         pytest.skip(f"{first.family} {first.version} compiles AMX right")
     blind = replace(asked.toolchain, compilers=(replace(first, verdicts=()),))
     asked = replace(asked, toolchain=blind)
-    key = plan.key(asked.decide(pipeline.heal.Course()))
+    key = plan.key(asked.decide(heal.Course()))
     told: list[Event] = []
-    made = pipeline.make(asked, key, source, host=host, cache=cache, emit=told.append)
+    made = attempts.make(asked, key, source, host=host, cache=cache, emit=told.append)
     healed = [event.remedy for event in told if isinstance(event, Healed)]
     assert healed
     assert healed[0] in {"without-amx_tile", "without-amx_int8"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llamabuild import cmake, digest, options, pins, plan, probe, recipes
+from llamabuild import cmake, digest, flags, options, pins, plan, probe, recipes
 from llamabuild.backends import BACKENDS, cpu
 from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.host import LocalHost
@@ -34,7 +34,7 @@ def test_setup_proves_every_weight_type_every_tool_and_the_server(
     checks = {check["name"]: check for check in manifest["proof"]["checks"]}
     for kind in KINDS:
         assert f"{kind} on the CPU" in checks
-    for tool in plan.TOOLS:
+    for tool in flags.TOOLS:
         assert f"{tool} starts" in checks
     assert "17 tokens over HTTP" in checks["llama-server on the CPU"]["detail"]
     assert all(

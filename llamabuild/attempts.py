@@ -1,0 +1,207 @@
+"""Attempts: build, prove, keep, and after a failure the next remedy, until one passes."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import llamabuild
+from llamabuild import build, heal, plan, prove, store, wheels
+from llamabuild.errors import BuildFailed, ProofFailed
+from llamabuild.events import Emit, Healed, StepEnded, StepFailed, StepStarted
+from llamabuild.host import Host
+from llamabuild.model import (
+    Artifact,
+    Build,
+    Hardware,
+    Manifest,
+    Pin,
+    Plan,
+    Proof,
+    Recipe,
+    Source,
+    Toolchain,
+    Trial,
+)
+from llamabuild.prove import crash
+from llamabuild.toolchains import tools
+
+_LOGS_KEPT = 20
+
+
+def prove_in(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
+    """Install the wheel in the clean virtual environment ``work/venv`` and prove it there."""
+    python = wheels.interpreter_of(work / "venv", host)
+    wheels.install(built.wheel, python, host)
+    return proved_with(built, python, work, host, emit)
+
+
+def proved_with(built: Build, python: Path, work: Path, host: Host, emit: Emit) -> Proof:
+    """Prove a build whose wheel is installed for ``python``."""
+    started = time.monotonic()
+    emit(StepStarted(name="prove", title="Proving it against a known answer"))
+    scratch = work / "proof"
+    scratch.mkdir()
+    proof = prove.prove(
+        built,
+        python=python,
+        host=host,
+        emit=emit,
+        scratch=scratch,
+        gpu=len(built.plan.backends) > 1,
+        preload=crash.preload(built.plan.compiler, host=host, scratch=scratch),
+    )
+    emit(StepEnded(name="prove", seconds=time.monotonic() - started, detail=proof.device))
+    return proof
+
+
+Prove = Callable[[Build, Path, Host, Emit], Proof]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is wanted, and the machine it is wanted on."""
+
+    recipe: Recipe
+    pin: Pin
+    hardware: Hardware
+    toolchain: Toolchain
+    prove: Prove = field(default=prove_in)
+
+    def decide(self, course: heal.Course) -> Plan:
+        """The plan on a course of healing."""
+        return plan.plan(
+            self.recipe,
+            self.pin,
+            self.hardware,
+            self.toolchain,
+            without=course.without,
+            compiler=course.compiler,
+            healed=course.remedies,
+        )
+
+
+def make(
+    request: Request, key: str, source: Source, *, host: Host, cache: Path, emit: Emit
+) -> Artifact:
+    """Attempts until one passes (and, while searching, until the best is known).
+
+    Raises the failure of the last attempt when no remedy is left.
+    """
+    course = heal.Course()
+    best: Artifact | None = None
+    trials = _spared(request.decide(course))
+    while True:
+        decided = request.decide(course)
+        try:
+            best = store.adopt(cache, plan.key(decided), emit, requested=key) or _attempt(
+                request, course, decided, trials, key, source, host=host, cache=cache, emit=emit
+            )
+            trials = best.manifest.trials
+            then = heal.after_success(course)
+        except (BuildFailed, ProofFailed) as failure:
+            trials += (_trial(decided, failure.message),)
+            then = heal.after_failure(course, failure, decided, request.toolchain)
+            if then is None and best is None:
+                raise
+            emit(StepFailed(name="attempt", seconds=0, why=failure.message))
+        if then is None:
+            assert best is not None
+            return best
+        course = then
+        emit(Healed(remedy=course.remedies[-1].name, why=course.remedies[-1].why))
+
+
+def _spared(decided: Plan) -> tuple[Trial, ...]:
+    """Attempts that were not made because a canary had already shown how they end."""
+    return tuple(
+        Trial(
+            fingerprint=decided.fingerprint,
+            outcome=f"without the remedy {remedy.name}: not built, {remedy.evidence}",
+        )
+        for remedy in decided.remedies
+        if remedy.evidence
+    )
+
+
+def _trial(decided: Plan, outcome: str, proof: Proof | None = None) -> Trial:
+    speed = proof.speed if proof else ()
+    return Trial(fingerprint=decided.fingerprint, outcome=outcome, speed=speed)
+
+
+def _attempt(
+    request: Request,
+    course: heal.Course,
+    decided: Plan,
+    trials: tuple[Trial, ...],
+    key: str,
+    source: Source,
+    *,
+    host: Host,
+    cache: Path,
+    emit: Emit,
+) -> Artifact:
+    """Build, prove, keep: once."""
+    started = time.monotonic()
+    with store.guarded(cache), store.workdir(cache) as work:
+        environment(work, wheels.requirements(source), host=host, cache=cache)
+        try:
+            built = build.build(
+                decided,
+                source,
+                into=work,
+                host=host,
+                emit=emit,
+                launcher=_launcher(course, host, cache),
+                at_most=course.jobs,
+            )
+            proof = request.prove(built, work, host, emit)
+        except (BuildFailed, ProofFailed) as failure:
+            raise _with_log(failure, work / "build.log", cache) from failure
+        manifest = Manifest(
+            version=store.MANIFEST_VERSION,
+            key=plan.key(decided),
+            llamabuild=llamabuild.__version__,
+            plan=decided,
+            effective=built.effective,
+            proof=proof,
+            trials=(*trials, _trial(decided, "passed", proof)),
+            files=store.hashes(built.prefix),
+            seconds=time.monotonic() - started,
+            created=dt.datetime.now(tz=dt.timezone.utc).isoformat(timespec="seconds"),
+        )
+        return store.publish(cache, built.prefix, manifest, requested=key)
+
+
+def environment(work: Path, needed: tuple[str, ...], *, host: Host, cache: Path) -> None:
+    """Made before the long compile: what cannot be had should be said at once."""
+    wheels.environment(work / "venv", needed, house=cache / "requirements", host=host)
+
+
+def _launcher(course: heal.Course, host: Host, cache: Path) -> str:
+    found = tools.ccache(host, cache) if course.launcher else None
+    return getattr(found, "path", "")
+
+
+def _with_log(
+    failure: BuildFailed | ProofFailed, log: Path, cache: Path
+) -> BuildFailed | ProofFailed:
+    """Keep the log of a failed attempt where the user can read it, the last few only."""
+    if not log.is_file():
+        return failure
+    logs = cache / "logs"
+    logs.mkdir(exist_ok=True)
+    kept = logs / f"{log.parent.name}.log"
+    shutil.copy(log, kept)
+    for old in sorted(logs.glob("*.log"), key=lambda path: path.stat().st_mtime)[:-_LOGS_KEPT]:
+        old.unlink(missing_ok=True)
+    if isinstance(failure, BuildFailed):
+        hint = failure.hint.replace(str(log), str(kept))
+        return BuildFailed(
+            failure.message, hint, step=failure.step, log=str(kept), tail=failure.tail
+        )
+    return failure
