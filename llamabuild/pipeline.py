@@ -73,7 +73,8 @@ def _say(wanted: Plan, host: Host, emit: Emit) -> None:
 def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
     """Prove a kept artifact again, as it stands. Raises ProofFailed."""
     with store.guarded(cache), store.workdir(cache) as work:
-        attempts.environment(work, (), host=host, cache=cache)
+        needed = wheels.requirements_of(artifact.wheel)
+        attempts.environment(work, needed, host=host, cache=cache)
         return prove_in(_again(artifact), work, host, emit)
 
 

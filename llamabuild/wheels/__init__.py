@@ -7,9 +7,11 @@ six times, it is given one that installs the finished files.
 
 from __future__ import annotations
 
+import email
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 from llamabuild import cmake, data
@@ -105,6 +107,17 @@ def requirements(source: Source) -> tuple[str, ...]:
     """What the package needs beside itself, from its own metadata."""
     project = data.load(source.root / "pyproject.toml")["project"]
     return tuple(project.get("dependencies", ()))
+
+
+def requirements_of(wheel: Path) -> tuple[str, ...]:
+    """What a finished wheel needs beside itself in this Python, without its extras."""
+    from packaging.requirements import Requirement
+
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    found = map(Requirement, metadata.get_all("Requires-Dist", ()))
+    return tuple(str(one) for one in found if not one.marker or one.marker.evaluate({"extra": ""}))
 
 
 def environment(folder: Path, needed: tuple[str, ...], *, house: Path, host: Host) -> Path:
