@@ -147,8 +147,11 @@ def environment(folder: Path, needed: tuple[str, ...], *, house: Path, host: Hos
 
 
 def _pip(interpreter: Path, what: tuple[str, ...], host: Host) -> Finished:
-    argv = [python(), "-m", "pip", "--python", str(interpreter), "install", *_QUIET, *what]
-    return host.run(argv, limits=_LIMITS)
+    """Run pip for an environment: its own when it has one (ours need not support its Python)."""
+    own = [str(interpreter), "-I", "-m", "pip"]
+    if host.run([*own, "--version"], limits=_LIMITS).code != 0:
+        own = [python(), "-m", "pip", "--python", str(interpreter)]
+    return host.run([*own, "install", *_QUIET, *what], limits=_LIMITS)
 
 
 def interpreter_of(folder: Path, host: Host) -> Path:
