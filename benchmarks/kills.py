@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--standin", type=int, default=96)
     parser.add_argument("--real", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cache", type=Path, help="for the real source: its artifacts are lost")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="llamabuild-kills-") as name:
@@ -65,7 +66,8 @@ def main() -> None:
         print(f"stand-in: a whole run takes {longest:.1f} s", flush=True)
         series(argv, root, arguments.standin, rng, longest)
         if arguments.real:
-            root = store.open_root(folder / "real")
+            root = store.open_root(arguments.cache or folder / "real")
+            kill.forget(root, sources=False)
             argv = [sys.executable, "-m", "llamabuild", "setup", "--cache", str(root)]
             longest = finish(argv)
             print(f"real source: a whole run takes {longest:.1f} s", flush=True)
