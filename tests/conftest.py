@@ -7,7 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import pytest
+
+# Machines that run tests are shared and slow at times: examples are bounded, their time is not.
+hypothesis.settings.register_profile(
+    "shared",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared")
 
 _QUIET = ("unit", "contract", "golden")
 
