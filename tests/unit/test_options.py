@@ -1,8 +1,7 @@
-"""The scan of declared options: on a small tree with every form, and on the real one if given."""
+"""The scan of declared options, on a small tree with every form (``tests/e2e`` has the real)."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -51,14 +50,6 @@ def small(tmp_path: Path) -> Options:
     (tmp_path / "ggml" / "cmake" / "more.cmake").write_text('option(GGML_MORE "more" ON)')
     (tmp_path / "README.md").write_text('option(GGML_README "no" ON)')
     return declared(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def real() -> Options:
-    tree = os.environ.get("LLAMABUILD_TEST_TREE")
-    if not tree:
-        pytest.skip("LLAMABUILD_TEST_TREE does not name an unpacked llama.cpp")
-    return declared(Path(tree))
 
 
 def flag(name: str) -> Flag:
@@ -147,23 +138,3 @@ def test_what_is_declared_is_found_and_passes(names: set[str]) -> None:
     have = scan([f'option({name} "a # b" ON) # option(GGML_no "x")\n' for name in names])
     assert set(have.declared) == names
     check(map(flag, names), have)
-
-
-def test_real_tree_knows_what_cmake_knows(real: Options) -> None:
-    assert len(real.declared) == 158
-    assert real.aliases["LLAMA_CUBLAS"] == "GGML_CUDA"
-    table = data.load(data.package("options.toml"))
-    assert real.read == set(table["read"])
-    check(map(flag, ["GGML_NATIVE", "GGML_AVX512_BF16", "LLAMA_BUILD_NUMBER", "MTMD_VIDEO"]), real)
-
-
-def test_real_tree_refuses_what_is_gone(real: Options) -> None:
-    table = data.load(data.package("options.toml"))
-    names = ["GGML_CUBLAS", "GGML_AVX522", "LLAMA_BOGUS", "LLAMA_NATIVE", *table["retired"]]
-    message = refused(names, real)
-    for name in names:
-        assert f"{name} (" in message
-    for successor in table["retired"].values():
-        if successor.startswith(("GGML_", "LLAMA_")):
-            words = successor.replace(",", "").replace(" with", "").split()
-            check(map(flag, words), real)
