@@ -98,7 +98,9 @@ def make(
     while True:
         decided = request.decide(course)
         try:
-            best = store.adopt(cache, plan.key(decided), emit, requested=key) or _attempt(
+            best = store.adopt(
+                cache, plan.key(decided), emit, requested=key, healed=course.remedies
+            ) or _attempt(
                 request, course, decided, trials, key, source, host=host, cache=cache, emit=emit
             )
             trials = best.manifest.trials
@@ -174,7 +176,7 @@ def _attempt(
             seconds=time.monotonic() - started,
             created=dt.datetime.now(tz=dt.timezone.utc).isoformat(timespec="seconds"),
         )
-        return store.publish(cache, built.prefix, manifest, requested=key)
+        return store.publish(cache, built.prefix, manifest, requested=key, healed=course.remedies)
 
 
 def environment(work: Path, needed: tuple[str, ...], *, host: Host, cache: Path) -> None:

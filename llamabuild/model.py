@@ -310,11 +310,13 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A published, proved result."""
+    """A published, proved result. ``healed`` are the remedies that led from what was asked for
+    to this artifact; those that changed its own plan stand in the manifest too."""
 
     key: str
     path: Path
     manifest: Manifest
+    healed: tuple[Remedy, ...] = ()
 
     @property
     def wheel(self) -> Path:

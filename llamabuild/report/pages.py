@@ -101,7 +101,7 @@ def artifact_page(artifact: Artifact) -> str:
         (
             *(title, *places, _table(rows)),
             *("", *_proved(manifest.proof)),
-            *_remedies(plan.remedies),
+            *_remedies(tuple(dict.fromkeys((*plan.remedies, *artifact.healed)))),
             *_absent("Not used", plan.absent),
             *following,
         )

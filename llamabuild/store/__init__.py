@@ -17,6 +17,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ import msgspec
 from llamabuild import digest
 from llamabuild.errors import ConfigError, StoreError
 from llamabuild.events import Emit, Warned
-from llamabuild.model import Artifact, Manifest
+from llamabuild.model import Artifact, Manifest, Remedy
 from llamabuild.store.files import flush, flush_one, guarded, refusal, write
 from llamabuild.store.work import discard, locked, workdir
 
@@ -85,14 +86,22 @@ def lookup(root: Path, key: str, emit: Emit) -> Artifact | None:
     """The artifact for a key, or for what a healed request with this key ended with. Every file
     is compared with its recorded hash; a damaged entry is set aside and counts as a miss."""
     artifact = _entry(root, key, emit)
-    if artifact is None and (healed := _alias(root, key)):
-        artifact = _entry(root, healed, emit)
+    if artifact is None and (lead := _read_lead(root / "requested" / f"{key}.json")):
+        found = _entry(root, lead.key, emit)
+        return found and replace(found, healed=lead.remedies)
     return artifact
 
 
-def _alias(root: Path, key: str) -> str | None:
+class _Lead(msgspec.Struct, frozen=True):
+    """Where a healed request ended, and the remedies on the way."""
+
+    key: str
+    remedies: tuple[Remedy, ...]
+
+
+def _read_lead(path: Path) -> _Lead | None:
     try:
-        return msgspec.json.decode((root / "requested" / f"{key}.json").read_bytes(), type=str)
+        return msgspec.json.decode(path.read_bytes(), type=_Lead)
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -142,9 +151,16 @@ def hashes(prefix: Path) -> dict[str, str]:
     return {name: digest.of_file(prefix / name) for name in sorted(_files(prefix))}
 
 
-def publish(root: Path, prefix: Path, manifest: Manifest, *, requested: str) -> Artifact:
+def publish(
+    root: Path,
+    prefix: Path,
+    manifest: Manifest,
+    *,
+    requested: str,
+    healed: tuple[Remedy, ...] = (),
+) -> Artifact:
     """Make a proved prefix an entry of the store in one rename. ``requested`` is the key that was
-    asked for, which differs from the manifest's when the request was healed on the way.
+    asked for, which differs from the manifest's when the request was ``healed`` on the way.
 
     A manifest needs a Proof, so an unproved build cannot be published without a type error. When
     another process was first, its entry is returned.
@@ -160,26 +176,30 @@ def publish(root: Path, prefix: Path, manifest: Manifest, *, requested: str) -> 
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         flush_one(target.parent)
-        _lead(root, requested, manifest.key)
+        _lead(root, requested, manifest.key, healed)
     artifact = read(target)
     if artifact is None:
         raise StoreError(f"{target} cannot be read back", "Check the disk.")
-    return artifact
+    return replace(artifact, healed=healed)
 
 
-def adopt(root: Path, key: str, emit: Emit, *, requested: str) -> Artifact | None:
+def adopt(
+    root: Path, key: str, emit: Emit, *, requested: str, healed: tuple[Remedy, ...]
+) -> Artifact | None:
     """What a healed request has come to, when that very thing is already kept."""
     artifact = _entry(root, key, emit)
-    if artifact:
-        with guarded(root):
-            _lead(root, requested, key)
-    return artifact
+    if artifact is None:
+        return None
+    with guarded(root):
+        _lead(root, requested, key, healed)
+    return replace(artifact, healed=healed)
 
 
-def _lead(root: Path, requested: str, key: str) -> None:
+def _lead(root: Path, requested: str, key: str, remedies: tuple[Remedy, ...]) -> None:
     """Asking for ``requested`` again finds ``key``."""
     if requested != key:
-        write(root / "requested" / f"{requested}.json", msgspec.json.encode(key))
+        lead = msgspec.json.encode(_Lead(key=key, remedies=remedies))
+        write(root / "requested" / f"{requested}.json", lead)
 
 
 def artifacts(root: Path) -> tuple[Artifact, ...]:
@@ -212,7 +232,8 @@ def remove(root: Path, artifact: Artifact) -> None:
         raise StoreError(f"{root} is not a llamabuild cache", "Nothing was removed.")
     discard(root, artifact.path)
     for alias in (root / "requested").glob("*.json"):
-        if _alias(root, alias.stem) == artifact.key:
+        lead = _read_lead(alias)
+        if lead is None or lead.key == artifact.key:
             alias.unlink(missing_ok=True)
 
 

@@ -124,5 +124,7 @@ def test_without_the_canary_the_proof_catches_the_crash_and_amx_goes(
     healed = [event.remedy for event in told if isinstance(event, Healed)]
     assert healed
     assert healed[0] in {"without-amx_tile", "without-amx_int8"}
+    assert [remedy.name for remedy in made.healed] == healed
+    assert "SIG" in made.healed[0].evidence
     assert not {"amx_tile", "amx_int8"} & set(made.manifest.plan.cpu_features)
     assert "avx512_vnni" in made.manifest.plan.cpu_features

@@ -8,7 +8,7 @@ import pytest
 from llamabuild import store
 from llamabuild.errors import ConfigError, StoreError
 from llamabuild.events import Event, Warned, silent
-from llamabuild.model import Artifact
+from llamabuild.model import Artifact, Remedy
 from tests.unit import values
 
 KEY = "ab" * 32
@@ -40,6 +40,14 @@ def test_a_healed_request_is_found_under_both_keys(root: Path) -> None:
     asked = "cd" * 32
     made = _publish(root, requested=asked)
     assert store.lookup(root, asked, silent) == made
+    assert made.healed == ()
+    remedy = Remedy(name="without-avx2", why="it crashed", evidence="SIGILL")
+    other = "ef" * 32
+    adopted = store.adopt(root, KEY, silent, requested=other, healed=(remedy,))
+    assert adopted is not None
+    assert adopted.healed == (remedy,)
+    assert store.lookup(root, other, silent) == adopted
+    assert store.lookup(root, KEY, silent) == made
     store.remove(root, made)
     assert store.lookup(root, asked, silent) is None
     assert not list((root / "requested").iterdir())
