@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, each followed (in groups) by a run that must end proved.
+"""SIGKILL at random moments, each (or each group) followed by a run that must end proved.
 
 Most of them hit the stand-in project, a few the real source (``--real N``). After every kill the
 store is inspected: nothing in it may be unproved, partial or changed. Ends with exit code 1 at the
@@ -24,9 +24,6 @@ from llamabuild import store  # noqa: E402 - tests is found through ROOT
 from tests import standin  # noqa: E402
 from tests.steps import kill  # noqa: E402
 
-GROUP = 4
-"""Kills between two runs that are let through: leftovers of several have to be coped with."""
-
 
 def finish(argv: list[str]) -> float:
     started = time.monotonic()
@@ -34,7 +31,9 @@ def finish(argv: list[str]) -> float:
     return time.monotonic() - started
 
 
-def series(argv: list[str], root: Path, count: int, rng: random.Random, longest: float) -> None:
+def series(
+    argv: list[str], root: Path, count: int, group: int, rng: random.Random, longest: float
+) -> None:
     """Until ``count`` kills have hit a running process; a run that ended before does not count."""
     hits = turn = 0
     while hits < count:
@@ -42,7 +41,7 @@ def series(argv: list[str], root: Path, count: int, rng: random.Random, longest:
         hits += kill.killed_run(argv, ROOT, kill.moment(rng, longest))
         kill.inspect(root)
         turn += 1
-        if turn % GROUP == 0 or hits == count:
+        if turn % group == 0 or hits == count:
             finish(argv)
             if kill.inspect(root) != 1:
                 sys.exit(f"after {hits} kills the run left no proved artifact")
@@ -53,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--standin", type=int, default=96)
     parser.add_argument("--real", type=int, default=4)
+    parser.add_argument("--group", type=int, default=1, help="kills before a run is let through")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, help="for the real source: its artifacts are lost")
     arguments = parser.parse_args()
@@ -64,14 +64,14 @@ def main() -> None:
         argv = [sys.executable, "-m", "tests.standin", str(root), pin]
         longest = finish(argv)
         print(f"stand-in: a whole run takes {longest:.1f} s", flush=True)
-        series(argv, root, arguments.standin, rng, longest)
+        series(argv, root, arguments.standin, arguments.group, rng, longest)
         if arguments.real:
             root = store.open_root(arguments.cache or folder / "real")
             kill.forget(root, sources=False)
             argv = [sys.executable, "-m", "llamabuild", "setup", "--cache", str(root)]
             longest = finish(argv)
             print(f"real source: a whole run takes {longest:.1f} s", flush=True)
-            series(argv, root, arguments.real, rng, longest)
+            series(argv, root, arguments.real, arguments.group, rng, longest)
     print(f"{arguments.standin + arguments.real} kills of running processes: all well")
 
 
