@@ -34,7 +34,9 @@ def test_every_data_file_of_the_checkout_is_in_the_wheel(unpacked: Path) -> None
         for path in package.rglob("*")
         if path.is_file() and path.suffix in {".py", ".toml", ".c", ".cpp", ".txt", ".typed"}
     }
-    found = {path.relative_to(unpacked / "llamabuild") for path in unpacked.rglob("*.*")}
+    found = {
+        path.relative_to(unpacked / "llamabuild") for path in (unpacked / "llamabuild").rglob("*.*")
+    }
     assert wanted <= found
 
 
