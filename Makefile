@@ -17,7 +17,7 @@ help:  ## this list
 setup: .venv/ready  ## give this machine a proved llama.cpp and llama-cpp-python
 	$(BIN)/llamabuild setup $(CACHE)
 
-test: .venv/ready check  ## all checks and tests, with a real llama.cpp build (about 15 minutes)
+test: .venv/ready check  ## all checks and tests, with real llama.cpp builds (about 17 minutes)
 	$(BIN)/pytest
 
 check: .venv/ready  ## format, lint, types, layers
@@ -32,7 +32,7 @@ golden: .venv/ready  ## write the golden plans anew; read the diff
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py
 
-bench: .venv/ready  ## speed of the result and of setup against what users do today (about 45 minutes)
+bench: .venv/ready  ## speed of the result and of setup against what users do today (about 25 minutes)
 	$(BIN)/python benchmarks/bench.py
 
 clean:  ## remove the virtual environment and tool caches
