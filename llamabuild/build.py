@@ -20,10 +20,11 @@ from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
 
-MEMORY_PER_JOB = 1_400_000_000
-"""Bytes: the largest translation units (server, chat parsers) peak at about 1.3 GB with GCC 12."""
-DISK_NEEDED = 1_000_000_000
-"""Bytes: objects, libraries and a copy of the result; 0.4 GB were measured for a CPU build."""
+MEMORY_PER_JOB = 800_000_000
+"""Bytes: the hungriest translation unit (httplib.cpp) peaked at 0.66 GB with GCC 12."""
+DISK_NEEDED = 500_000_000
+"""Bytes: the objects of a CPU build are 63 MB; the result, the environment of the proof and a
+margin for other back-ends come on top."""
 _NINJA = re.compile(r"^\[(\d+)/(\d+) ([\d.]+)\] ")
 _TELLING = re.compile(
     r"error:|error |fatal|CMake Error|undefined reference|No space left|Killed|not found",
@@ -35,7 +36,7 @@ def jobs(cores: int, memory_available: int) -> int:
     """How many compilers to run at once: cores, but never more than memory has room for.
 
     >>> jobs(16, 8_000_000_000), jobs(2, 500_000_000)
-    (5, 1)
+    (10, 1)
     """
     return max(1, min(cores, memory_available // MEMORY_PER_JOB))
 

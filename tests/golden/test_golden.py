@@ -12,6 +12,6 @@ def test_plans_are_as_they_were_reviewed() -> None:
 
 def test_no_golden_plan_leaves_a_choice_to_the_compiler() -> None:
     assert len(list(machines())) >= 8
+    refusals = ("UnsupportedHardware: ", "ToolMissing: ")
     for name, text in plans():
-        assert "GGML_NATIVE=True" not in text, name
-        assert "Error" in text.splitlines()[0] or "GGML_NATIVE=False" in text or ":" in text
+        assert text.startswith(refusals) or "\nGGML_NATIVE=False  #" in text, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -34,8 +35,8 @@ def inspect(root: Path) -> int:
         assert artifact is not None, f"{path} has no manifest"
         assert store.damaged(artifact) is None, f"{path} is damaged"
         assert artifact.manifest.proof.checks, f"{path} is not proved"
-    for alias in (root / "requested").glob("*.json"):
-        assert not alias.name.startswith("."), alias
+    for lead in (root / "requested").glob("*.json"):
+        assert json.loads(lead.read_text())["key"] in {path.name for path in entries}, lead
     return len(entries)
 
 

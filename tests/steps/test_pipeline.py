@@ -57,11 +57,7 @@ def test_one_compile_gives_tools_libraries_and_a_wheel_of_the_same_files(
     told: list[Event] = []
     made = provision(root, pin, emit=told.append)
     names = [event.name for event in told if isinstance(event, StepStarted)]
-    assert names == ["fetch", "configure", "compile", "wheel"] or names[-3:] == [
-        "configure",
-        "compile",
-        "wheel",
-    ]
+    assert names == ["configure", "compile", "wheel"]
     assert any(isinstance(event, Progress) and event.name == "compile" for event in told)
     assert {path.name for path in (made.path / "bin").iterdir()} >= {"llama-server", "llama-cli"}
     assert made.wheel.name.startswith(f"llama_cpp_python-0.0.1+lb{made.key[:8]}-py3-none-")
@@ -168,14 +164,15 @@ def test_killed_at_any_moment_nothing_unproved_stays_and_the_next_run_ends_well(
     started = time.monotonic()
     subprocess.run(command(root, pin), cwd=REPOSITORY, check=True, capture_output=True)
     longest = time.monotonic() - started
-    hits = 0
-    for turn in range(12):
+    hits = turn = 0
+    while hits < 8 and turn < 60:  # a run that was done before its kill does not count
         kill.forget(root, sources=turn % 3 == 0)
         hits += kill.killed_run(command(root, pin), REPOSITORY, kill.moment(rng, longest))
         assert kill.inspect(root) <= 1
-        if turn % 4 == 3:
+        turn += 1
+        if turn % 4 == 0 or hits == 8:
             subprocess.run(command(root, pin), cwd=REPOSITORY, check=True, capture_output=True)
             assert kill.inspect(root) == 1
-    assert hits >= 6
+    assert hits == 8
     leftovers = [path.name for path in (root / "work").iterdir() if path.is_dir()]
     assert leftovers == []
