@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,12 +47,10 @@ def judge(cxx: str, scratch: Path) -> tuple[Verdict, ...]:
     return canary.judge(CC, cxx, host=HOST, scratch=scratch)
 
 
-def test_the_compiler_here_is_right_or_can_be_mended_quickly(tmp_path: Path) -> None:
-    started = time.monotonic()
+def test_the_compiler_here_is_right_or_can_be_mended(tmp_path: Path) -> None:
     (verdict,) = judge(CXX, tmp_path)
     assert verdict.canary == NAME
     assert verdict.ok or verdict.mended_by == ("-fno-dse",)
-    assert time.monotonic() - started < 10
 
 
 def test_dropped_stores_are_found_and_mended(tmp_path: Path) -> None:

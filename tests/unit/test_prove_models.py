@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from pathlib import Path
 
@@ -102,13 +101,11 @@ def test_every_type_has_its_own_weights() -> None:
     assert len(set(PINNED.values())) == len(models.SPECS) == len(PINNED)
 
 
-def test_all_of_it_takes_about_a_second(tmp_path: Path) -> None:
-    started = time.perf_counter()
+def test_every_model_is_written_and_has_a_clear_answer(tmp_path: Path) -> None:
     for spec in models.SPECS:
         model = models.generate(spec)
         models.write(model, tmp_path / spec.type)
-        reference.expect(model)
-    assert time.perf_counter() - started < 20  # 0.7 s alone; the rest is for a busy machine
+        assert reference.expect(model).margin >= reference.MARGIN
 
 
 @given(
