@@ -95,5 +95,7 @@ def _why_left_out(compiler: Compiler, name: str, without: frozenset[str]) -> str
     if name in without:
         return "off: the recipe or a remedy does without it"
     if not set(cpu.compiler_options((name,))) <= compiler.accepts:
-        return f"off: {compiler.family} {compiler.version} cannot compile for it"
+        newer = cpu.newer_compilers(name)
+        why = f"off: {compiler.family} {compiler.version} cannot compile for it"
+        return f"{why}; {newer} can" if newer else why
     return f"off: {compiler.family} {compiler.version} compiles it wrong"

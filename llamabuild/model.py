@@ -20,19 +20,21 @@ class Feature:
 
     ``advertised``: CPUID (or the kernel) lists it. ``enabled``: the operating system saves its
     registers and grants it. ``executed``: one of its instructions was run in a child process
-    and did not trap. ``why`` says what is wrong when one of them is False.
+    and did not trap; None when it could not be tried. ``why`` says what is wrong when one of
+    them is not True.
     """
 
     name: str
     advertised: bool
     enabled: bool
-    executed: bool
+    executed: bool | None
     why: str = ""
 
     @property
     def usable(self) -> bool:
-        """True when a program that uses this extension will run."""
-        return self.advertised and self.enabled and self.executed
+        """True when a program that uses this extension is expected to run: an extension that
+        could not be tried is believed, since the result is proved before it is kept."""
+        return self.advertised and self.enabled and self.executed is not False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +50,19 @@ class Cpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """One usable accelerator. ``architecture`` is the back-end's own word: "90", "gfx1100"."""
+    """One accelerator that would run a build. ``architecture`` is the back-end's own word: "90",
+    "gfx1100"; ``vendor`` is one lower-case word ("nvidia"), by which two back-ends know that they
+    see the same device; ``kind`` is "discrete", "integrated", "software" or empty; ``lacks`` is
+    what making a build for it would still need on this machine, empty when nothing."""
 
     backend: str
     name: str
     architecture: str
     memory: int = 0
     driver: str = ""
+    vendor: str = ""
+    kind: str = ""
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

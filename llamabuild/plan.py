@@ -6,7 +6,7 @@ that can change the bytes, the *fingerprint* says in words what the result asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from llamabuild import backends, digest, flags
 from llamabuild.backends import cpu
@@ -14,6 +14,7 @@ from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
 from llamabuild.model import (
     Absence,
     Compiler,
+    Device,
     Flag,
     Hardware,
     Pin,
@@ -77,7 +78,7 @@ def plan(
         sysroot=hardware.libc,
         fingerprint=_fingerprint(recipe, hardware, features, chosen),
         remedies=(*remedies, *healed),
-        absent=hardware.absent if recipe.backends == ("auto",) else (),
+        absent=(*hardware.absent, *redundant(hardware)) if recipe.backends == ("auto",) else (),
         requested=", ".join(recipe.backends),
     )
 
@@ -107,16 +108,55 @@ def key(plan: Plan) -> str:
 
 def _backends(recipe: Recipe, hardware: Hardware, without: frozenset[str]) -> tuple[str, ...]:
     """The back-ends to build, ``cpu`` always last. Explicit ones must be there; ``auto`` takes
-    what is."""
-    present = {device.backend for device in hardware.devices}
+    what adds something."""
+    present = {device.backend for device in hardware.devices if not device.lacks}
     if recipe.backends == ("auto",):
-        wanted = (present - without) | {"cpu"}
+        wanted = (_auto(hardware, present) - without) | {"cpu"}
         return tuple(name for name in backends.BACKENDS if name in wanted)
     for name in recipe.backends:
         if name not in present and name != "cpu":
             raise _unsupported(recipe, name, hardware.absent)
     asked = {*recipe.backends, "cpu"}
     return tuple(name for name in backends.BACKENDS if name in asked)
+
+
+def _auto(hardware: Hardware, present: set[str]) -> frozenset[str]:
+    return frozenset(present - {one.what for one in redundant(hardware)})
+
+
+def redundant(hardware: Hardware) -> tuple[Absence, ...]:
+    """Back-ends that could be used and add nothing: their devices are served by one before them
+    in the table, or ggml would leave them idle. The reasons are what people read."""
+    served: dict[str, str] = {}
+    discrete = ""
+    found = []
+    for name, module in backends.BACKENDS.items():
+        mine = [one for one in hardware.devices if one.backend == name and not one.lacks]
+        new = [one for one in mine if one.vendor not in served and one.kind not in _NOT_BY_ITSELF]
+        idle = bool(new and discrete) and all(one.kind == "integrated" for one in new)
+        if new and not idle:
+            served |= {one.vendor: module.TITLE for one in new if one.vendor}
+            discrete = next((one.name for one in new if one.kind == "discrete"), discrete)
+        elif mine:
+            found.append(Absence(what=name, why=_why_redundant(mine, served, discrete)))
+    return tuple(found)
+
+
+_NOT_BY_ITSELF = {
+    "library": "it helps with long prompts only",
+    "network": "it is for machines that work together",
+    "software": "it computes on the CPU, slower than the CPU back-end",
+}
+"""Kinds of devices that only an explicit recipe uses, and why."""
+
+
+def _why_redundant(mine: list[Device], served: Mapping[str, str], discrete: str) -> str:
+    first = mine[0]
+    if first.kind in _NOT_BY_ITSELF:
+        return f"{first.name} is here; {_NOT_BY_ITSELF[first.kind]}. A recipe can ask for it"
+    if first.vendor in served:
+        return f"{first.name} is served by {served[first.vendor]}"
+    return f"{first.name} is integrated: ggml leaves it idle beside {discrete}"
 
 
 def _unsupported(recipe: Recipe, name: str, absent: Iterable[Absence]) -> UnsupportedHardware:

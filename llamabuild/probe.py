@@ -23,15 +23,27 @@ _HYPERVISORS = {
 _CONTAINERS = (("/.dockerenv", "docker"), ("/run/.containerenv", "podman"))
 
 
-def probe(host: Host, *, cache: Path) -> tuple[Hardware, Toolchain]:
-    """Everything that planning needs. ``cache`` is where facts about compilers are kept.
+def probe(host: Host, *, cache: Path, tools: Host | None = None) -> tuple[Hardware, Toolchain]:
+    """Everything that planning needs. ``cache`` is where facts about compilers are kept;
+    ``tools`` is the host to ask for compilers, when that is another one.
 
     Raises ToolMissing when there is no cmake or ninja at all, not even from their wheels.
     """
-    found = {name: module.detect(host) for name, module in backends.BACKENDS.items()}
-    common = toolchains.detect(host, cpu.all_compiler_options(host.system()[2]), cache=cache)
+    found = detect(host)
+    options = cpu.all_compiler_options(host.system()[2])
+    common = toolchains.detect(tools or host, options, cache=cache)
+    return hardware(host, found, cache=cache), with_own_tools(common, found)
+
+
+def detect(host: Host) -> dict[str, Found]:
+    """What every back-end sees, by name."""
+    return {name: module.detect(host) for name, module in backends.BACKENDS.items()}
+
+
+def with_own_tools(toolchain: Toolchain, found: Mapping[str, Found]) -> Toolchain:
+    """A toolchain and the tools that only one back-end needs, marked with its name."""
     own = (replace(tool, backend=name) for name, one in found.items() for tool in one.tools)
-    return hardware(host, found, cache=cache), replace(common, tools=(*common.tools, *own))
+    return replace(toolchain, tools=(*toolchain.tools, *own))
 
 
 def hardware(host: Host, found: Mapping[str, Found], *, cache: Path) -> Hardware:

@@ -18,9 +18,11 @@ from llamabuild.backends.cpu_sets import (
     all_compiler_options,
     closed,
     compiler_options,
+    expected_options,
     level_name,
     narrower,
     native_features,
+    newer_compilers,
     ordered,
     portable_features,
     rows,
@@ -38,6 +40,7 @@ __all__ = [
     "compiler_options",
     "detect",
     "disagreement",
+    "expected_options",
     "fat_flags",
     "flags",
     "isa_flags",
@@ -45,6 +48,7 @@ __all__ = [
     "level_name",
     "narrower",
     "native_features",
+    "newer_compilers",
     "ordered",
     "portable_features",
     "variants",
@@ -190,7 +194,8 @@ def _reasons(
     for row in extensions(arch):
         lacking = ", ".join(_titles(frozenset(row.requires) - used))
         if row.name in used:
-            runs = f"this CPU runs {row.title} (executed here)"
+            tried = f"{why[row.name]}" if row.name in why else "executed here"
+            runs = f"this CPU runs {row.title} ({tried})"
             reasons[row.name] = level if portable else runs
         elif portable:
             anywhere = "the result must run on any machine of this kind"

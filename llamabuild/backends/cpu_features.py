@@ -51,6 +51,7 @@ class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     upstream: str
     option: str = ""
     compiler: tuple[str, ...]
+    since: dict[str, int] = {}
     march: str = ""
     tag: str = ""
     suffix: str = ""
@@ -135,18 +136,20 @@ def disabled(row: Extension, facts: Facts) -> str:
 
 
 def decide(row: Extension, facts: Facts) -> Feature:
-    """One extension's three states from the facts, with the reason when one is False."""
-    listed = advertised(row, facts)
-    off = disabled(row, facts) if listed else ""
+    """One extension's three states from the facts, with the reason when one is not True."""
+    if not advertised(row, facts):
+        why = _why_not_listed(facts)
+        return Feature(name=row.name, advertised=False, enabled=False, executed=False, why=why)
+    if off := disabled(row, facts):
+        return Feature(name=row.name, advertised=True, enabled=False, executed=False, why=off)
     trap = facts.traps.get(row.name)
-    if trap is None:
-        trap = f"it could not be tried: {facts.problem or 'the trial ended before it'}"
+    untried = f"it could not be tried: {facts.problem or 'the trial ended before it'}"
     return Feature(
         name=row.name,
-        advertised=listed,
-        enabled=listed and not off,
-        executed=listed and not off and not trap,
-        why=(off or trap) if listed else _why_not_listed(facts),
+        advertised=True,
+        enabled=True,
+        executed=None if trap is None else not trap,
+        why=untried if trap is None else trap,
     )
 
 
@@ -185,8 +188,9 @@ def execute(
         traps={**facts.traps, **told.traps},
     )
     left = [row for row in wanted if row.name not in told.traps]
-    died = any(told.traps.values())  # and so at least one is settled: this comes to an end
-    return execute(host, rows, left, facts, limits) if left and died else facts
+    died = any(told.traps.values())
+    again = died and 0 < len(left) < len(wanted)
+    return execute(host, rows, left, facts, limits) if again else facts
 
 
 def _ask(

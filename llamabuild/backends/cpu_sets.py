@@ -97,6 +97,30 @@ def all_compiler_options(arch: str) -> tuple[str, ...]:
     return compiler_options(row.name for row in extensions(arch))
 
 
+def expected_options(family: str, version: str, arch: str) -> tuple[str, ...]:
+    """What a compiler of this version should accept, by the table of first versions. Apple's
+    numbers are its own; every Xcode that can build llama.cpp knows what Apple's CPUs have.
+
+    >>> "-mavxvnni" in expected_options("gcc", "10.2.1", "x86_64")
+    False
+    """
+    if family not in ("gcc", "clang"):
+        return all_compiler_options(arch)
+    major = int(version.partition(".")[0])
+    known = (row.name for row in extensions(arch) if row.since.get(family, 0) <= major)
+    return compiler_options(known)
+
+
+def newer_compilers(feature: str) -> str:
+    """The first compilers that know a feature, in words; empty where all do.
+
+    >>> newer_compilers("amx_int8"), newer_compilers("avx2")
+    ('gcc 11 or clang 12', '')
+    """
+    row = next(row for row in extensions() if row.name == feature)
+    return " or ".join(f"{family} {major}" for family, major in row.since.items())
+
+
 def level_name(arch: str, features: Iterable[str]) -> str:
     """A short label: the highest level that is inside, then what is beyond it.
 

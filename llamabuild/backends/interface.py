@@ -15,7 +15,10 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a back-end sees: devices to run on, tools to build with, and what is missing."""
+    """What a back-end sees: devices that a build would run on, tools to build with, and what is
+    missing. A device that works but cannot be built for here says in ``lacks`` what is needed,
+    and an absence of the back-end's name says why and what to do. A device that no build would
+    run on (no driver, too old a driver) is only an absence."""
 
     devices: tuple[Device, ...] = ()
     tools: tuple[Tool, ...] = ()

@@ -6,13 +6,19 @@ in :mod:`llamabuild.host.cgroup`.
 
 from llamabuild.host.interface import Finished, Host, Limits, Memory, Service, signal_name
 from llamabuild.host.local import LocalHost, python
+from llamabuild.host.recorded import Answers, RecordedHost, Said
+from llamabuild.host.recording import RecordingHost
 
 __all__ = [
+    "Answers",
     "Finished",
     "Host",
     "Limits",
     "LocalHost",
     "Memory",
+    "RecordedHost",
+    "RecordingHost",
+    "Said",
     "Service",
     "python",
     "signal_name",

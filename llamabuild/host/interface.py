@@ -71,6 +71,9 @@ class Host(Protocol):
     def exists(self, path: str) -> bool:
         """True when the path exists."""
 
+    def entries(self, folder: str) -> tuple[str, ...]:
+        """The names in a folder, sorted; none when it cannot be read."""
+
     def which(self, name: str) -> str | None:
         """The full path of a program, or None."""
 

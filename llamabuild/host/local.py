@@ -55,6 +55,13 @@ class LocalHost:
         """See :meth:`Host.exists`."""
         return os.path.exists(path)
 
+    def entries(self, folder: str) -> tuple[str, ...]:
+        """See :meth:`Host.entries`."""
+        try:
+            return tuple(sorted(os.listdir(folder)))
+        except OSError:
+            return ()
+
     def which(self, name: str) -> str | None:
         """See :meth:`Host.which`."""
         return shutil.which(name)

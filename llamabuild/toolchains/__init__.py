@@ -8,7 +8,7 @@ from llamabuild.host import Host
 from llamabuild.model import Absence, Compiler, Tool, Toolchain
 from llamabuild.toolchains import compilers, tools
 
-_NO_COMPILER = Absence(
+NO_COMPILER = Absence(
     what="compiler",
     why="no C++ compiler (g++ or clang++) is on PATH",
     hint="Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++; macOS: xcode-select "
@@ -27,7 +27,7 @@ def detect(host: Host, isa_options: tuple[str, ...], *, cache: Path) -> Toolchai
         try:
             found.append(compilers.describe(cc, cxx, isa_options, host=host, cache=cache))
         except ValueError as error:
-            absent.append(Absence(what="compiler", why=str(error), hint=_NO_COMPILER.hint))
+            absent.append(Absence(what="compiler", why=str(error), hint=NO_COMPILER.hint))
     if not found and not absent:
         absent.append(_none(host))
     extras = (tools.ccache(host, cache), tools.openssl(host))
@@ -45,7 +45,7 @@ def detect(host: Host, isa_options: tuple[str, ...], *, cache: Path) -> Toolchai
 
 def _none(host: Host) -> Absence:
     if not compilers.explicit(host.environ):
-        return _NO_COMPILER
+        return NO_COMPILER
     names = " and ".join(compilers.chosen(host.environ))
     return Absence(
         what="compiler",

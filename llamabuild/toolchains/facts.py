@@ -13,7 +13,17 @@ def keep(path: Path, data: bytes) -> None:
     (a read-only or full disk) is simply asked for again."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".fact-")
+        keep_or_raise(path, data)
+
+
+def keep_or_raise(path: Path, data: bytes) -> None:
+    """Write a file, complete or not at all. Raises OSError when it cannot be written."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".fact-")
+    try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
         os.replace(name, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

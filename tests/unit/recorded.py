@@ -45,6 +45,10 @@ class RecordedHost:
     def exists(self, path: str) -> bool:
         return path in self._files or any(name.startswith(f"{path}/") for name in self._files)
 
+    def entries(self, folder: str) -> tuple[str, ...]:
+        below = (name[len(folder) + 1 :] for name in self._files if name.startswith(f"{folder}/"))
+        return tuple(sorted({name.partition("/")[0] for name in below}))
+
     def which(self, name: str) -> str | None:
         return name if name in self._programs.values() else self._programs.get(name)
 
