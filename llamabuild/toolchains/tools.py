@@ -7,6 +7,7 @@ are always installed beside this program.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -30,16 +31,24 @@ _OPENSSL_HEADERS = (
 
 def cmake(host: Host, cache: Path) -> Tool:
     """The machine's cmake if it is new enough, else the wheel's. Raises ToolMissing for neither."""
-    import cmake as wheel
-
-    return _first("cmake", Path(wheel.CMAKE_BIN_DIR), CMAKE_MINIMUM, host, cache)
+    return _first("cmake", _cmake_wheel, CMAKE_MINIMUM, host, cache)
 
 
 def ninja(host: Host, cache: Path) -> Tool:
     """The machine's ninja if it is new enough, else the wheel's. Raises ToolMissing for neither."""
+    return _first("ninja", _ninja_wheel, NINJA_MINIMUM, host, cache)
+
+
+def _cmake_wheel() -> Path:
+    import cmake as wheel  # takes a while: only when it is needed
+
+    return Path(wheel.CMAKE_BIN_DIR)
+
+
+def _ninja_wheel() -> Path:
     import ninja as wheel
 
-    return _first("ninja", Path(wheel.BIN_DIR), NINJA_MINIMUM, host, cache)
+    return Path(wheel.BIN_DIR)
 
 
 def ccache(host: Host, cache: Path) -> Tool | Absence:
@@ -84,19 +93,28 @@ def version_of(text: str) -> str | None:
     return found.group(1) if found else None
 
 
-def _first(name: str, wheel: Path, minimum: tuple[int, ...], host: Host, cache: Path) -> Tool:
+def _first(
+    name: str, wheel: Callable[[], Path], minimum: tuple[int, ...], host: Host, cache: Path
+) -> Tool:
     seen = []
-    for path in (host.which(name), str(wheel / name), str(wheel / f"{name}.exe")):
-        version = _version(path, host, cache) if path and host.exists(path) else None
-        if path and version and _numbers(version) >= minimum:
+    for path in _places(name, wheel, host):
+        version = _version(path, host, cache) if host.exists(path) else None
+        if version and _numbers(version) >= minimum:
             return Tool(name=name, version=version, path=path)
-        if path and version:
+        if version:
             seen.append(f"{path} is {version}")
     wanted = ".".join(map(str, minimum))
     raise ToolMissing(
         f"{name} {wanted} or newer is needed; found: {', '.join(seen) or 'none'}",
         f"Run `pip install --upgrade {name}` in the environment of llamabuild.",
     )
+
+
+def _places(name: str, wheel: Callable[[], Path], host: Host) -> Iterator[str]:
+    """Where a program may be: on PATH, else in its wheel."""
+    if path := host.which(name):
+        yield path
+    yield from (str(wheel() / f"{name}{ending}") for ending in ("", ".exe"))
 
 
 def _numbers(version: str) -> tuple[int, ...]:
