@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden kills bench clean
+.PHONY: help setup test check unit golden fuzz versions look kills bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,8 +26,17 @@ check: .venv/ready  ## format, lint, types, layers
 unit: .venv/ready  ## the tests that start no process
 	$(BIN)/pytest tests/unit tests/contract tests/golden
 
-golden: .venv/ready  ## write the golden plans anew; read the diff
+golden: .venv/ready  ## write the golden plans and docs/machines.md anew; read the diff
 	$(BIN)/python tests/golden/write.py
+
+fuzz: .venv/ready  ## 10,000 recorded machines with broken answers (about a minute)
+	LLAMABUILD_FUZZ=10000 $(BIN)/pytest tests/unit/test_fuzz.py
+
+versions: .venv/ready  ## configure every pinned llama.cpp, compare with the plan (5 minutes)
+	$(BIN)/python benchmarks/versions.py
+
+look: .venv/ready  ## how long probe, plan and a fleet of 200 machines take
+	$(BIN)/python benchmarks/look.py
 
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py

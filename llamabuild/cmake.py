@@ -23,6 +23,7 @@ KEPT_ENVIRONMENT = frozenset(
     {
         *("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "SYSTEMROOT"),
         *("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE", "VULKAN_SDK"),
+        *("MUSA_PATH", "ONEAPI_ROOT", "MKLROOT", "ASCEND_TOOLKIT_HOME"),
         *("INCLUDE", "LIB", "LIBPATH", "SDKROOT", "DEVELOPER_DIR"),
     }
 )
@@ -34,6 +35,9 @@ _SPOKEN_OF = (
     *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH"),
     *("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"),
 )
+
+LANGUAGE_FLAGS = ("CMAKE_C_FLAGS", "CMAKE_CXX_FLAGS")
+"""What compilers are told beside what the tree itself tells them: a plan's words and ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +81,12 @@ def configure(
 ) -> list[str]:
     """The argv that configures ``tree`` into ``folder`` with everything the plan says."""
     mapped = f"-ffile-prefix-map={tree}=llama.cpp"
+    own = {flag.name: flag.value for flag in plan.flags if flag.name in LANGUAGE_FLAGS}
     paths = {
         "CMAKE_C_COMPILER": plan.compiler.cc,
         "CMAKE_CXX_COMPILER": plan.compiler.cxx,
         "CMAKE_MAKE_PROGRAM": ninja,
-        "CMAKE_C_FLAGS": mapped,
-        "CMAKE_CXX_FLAGS": mapped,
+        **{name: f"{own.get(name, '')} {mapped}".strip() for name in LANGUAGE_FLAGS},
         "CMAKE_INSTALL_RPATH": "$ORIGIN;$ORIGIN/../lib",
         "CMAKE_PROJECT_INCLUDE": str(folder / "llamabuild.cmake"),
     }
@@ -90,7 +94,7 @@ def configure(
         paths |= {f"CMAKE_{lang}_COMPILER_LAUNCHER": ccache for lang in ("C", "CXX")}
     return [
         *(cmake, "-G", "Ninja", "-S", str(tree), "-B", str(folder), "--no-warn-unused-cli"),
-        *(define(flag.name, flag.value) for flag in plan.flags),
+        *(define(flag.name, flag.value) for flag in plan.flags if flag.name not in own),
         *(define(name, value) for name, value in paths.items()),
     ]
 
@@ -111,44 +115,55 @@ if(PROJECT_IS_TOP_LEVEL)
 endif()
 """
 _SOURCE_OPTIONS = """\
+# Options for single files are properties that a folder's targets see. ggml makes its targets now in
+# the file's own folder, now in one above: every folder on the way to the file is given them, when
+# everything has been read and the folders are known.
+function(llamabuild_source_options source options)
+  set(file "${CMAKE_CURRENT_SOURCE_DIR}/${source}")
+  set(below "${CMAKE_CURRENT_SOURCE_DIR}")
+  while(below)
+    list(APPEND folders "${below}")
+    get_property(candidates DIRECTORY "${below}" PROPERTY SUBDIRECTORIES)
+    set(below "")
+    foreach(candidate IN LISTS candidates)
+      string(FIND "${file}" "${candidate}/" position)
+      if(position EQUAL 0)
+        set(below "${candidate}")
+      endif()
+    endforeach()
+  endwhile()
+  set_source_files_properties("${file}" DIRECTORY ${folders}
+    PROPERTIES COMPILE_OPTIONS "${options}")
+endfunction()
+"""
+_SOURCE_OPTION = """\
 # @WHY@
 if(PROJECT_IS_TOP_LEVEL)
-  cmake_language(DEFER CALL set_source_files_properties
-    "${CMAKE_CURRENT_SOURCE_DIR}/@SOURCE@"
-    DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/@FOLDER@"
-    PROPERTIES COMPILE_OPTIONS "@OPTIONS@")
+  cmake_language(DEFER CALL llamabuild_source_options "@SOURCE@" "@OPTIONS@")
 endif()
 """
 
 
 def injected(options: Iterable[SourceOption], left_out: Iterable[str]) -> str:
-    """A CMake file, included by every ``project()``: options for single source files, set when
-    the folders they belong to are known, and variants that are not to be compiled."""
+    """A CMake file, included by every ``project()``: options for single source files, and variants
+    that are not to be compiled."""
     text = "# Written by llamabuild.\n"
     if names := ";".join(left_out):
         text += _LEFT_OUT.replace("@NAMES@", names)
-    for option in options:
+    asked = tuple(options)
+    if asked:
+        text += _SOURCE_OPTIONS
+    for option in asked:
         words = {
             "@WHY@": option.why,
             "@SOURCE@": option.source,
-            "@FOLDER@": _target_folder(option.source),
             "@OPTIONS@": ";".join(option.options),
         }
-        block = _SOURCE_OPTIONS
+        block = _SOURCE_OPTION
         for word, value in words.items():
             block = block.replace(word, value)
         text += block
     return text
-
-
-def _target_folder(source: str) -> str:
-    """The folder whose CMakeLists.txt makes the target: ggml's back-ends are made two above.
-
-    >>> _target_folder("ggml/src/ggml-cpu/amx/mmq.cpp")
-    'ggml/src'
-    """
-    parts = source.split("/")
-    return "/".join(parts[: parts.index("src") + 1])
 
 
 def ask(folder: Path) -> None:
@@ -187,18 +202,23 @@ def targets(folder: Path) -> dict[str, Target]:
 
 def differences(flags: Iterable[Flag], configured: Mapping[str, str]) -> tuple[str, ...]:
     """Where the configured cache is not what was asked for, in words."""
-    truths = {"ON": True, "OFF": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
-    told = []
-    for flag in flags:
-        got = configured.get(flag.name)
-        same = (
-            truths.get(str(got).upper()) == flag.value
-            if isinstance(flag.value, bool)
-            else (got == flag.value)
-        )
-        if not same:
-            told.append(f"{flag.name}: asked for {flag.value}, configured {got}")
-    return tuple(told)
+    return tuple(
+        f"{flag.name}: asked for {flag.value}, configured {configured.get(flag.name)}"
+        for flag in flags
+        if not _same(flag, configured.get(flag.name))
+    )
+
+
+_TRUTHS = {"ON": True, "OFF": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
+
+
+def _same(flag: Flag, got: str | None) -> bool:
+    """True when a cache entry says what a flag does."""
+    if got is None or isinstance(flag.value, bool):
+        return _TRUTHS.get(str(got).upper()) == flag.value
+    if flag.name in LANGUAGE_FLAGS:  # the words of the plan, and ours behind them
+        return got.split()[: len(flag.value.split())] == flag.value.split()
+    return got == flag.value
 
 
 def commands(folder: Path) -> dict[str, tuple[str, ...]]:

@@ -43,6 +43,12 @@ def _library(option: str, *, present: bool, redistributable: bool) -> Flag:
     return Flag(name=option, value=present, why=words["present" if present else "absent"])
 
 
+def targets(chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """What is built, and nothing else."""
+    own = (tool for name in chosen for tool in backends.BACKENDS[name].TRAITS.targets)
+    return (*LIBRARIES, *TOOLS, *own)
+
+
 def switches(chosen: tuple[str, ...]) -> tuple[Flag, ...]:
     """Every back-end's switch, ON or OFF: an old build folder or default never decides."""
     return tuple(

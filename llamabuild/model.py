@@ -67,11 +67,13 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absence:
-    """Something that is not there, why, and the one step that would change it."""
+    """Something that cannot be used, why, and the one step that would change it. ``seen`` names
+    what is there all the same (a GPU without its driver); empty when nothing is."""
 
     what: str
     why: str
     hint: str = ""
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,18 @@ def default_pin(path: Path | None = None) -> Pin:
     return pins[name]
 
 
+def pin(name: str, path: Path | None = None) -> Pin:
+    """The pin of this name, or of this version. Raises ConfigError with the nearest names."""
+    known = load_pins(path)
+    versions = {one.version: one for one in known.values()}
+    found = known.get(name) or versions.get(name)
+    if found:
+        return found
+    near = difflib.get_close_matches(name, [*known, *versions], n=1)
+    said = f"; did you mean {near[0]!r}?" if near else ""
+    raise ConfigError(f"there is no pin {name!r}{said}", f"Pins: {', '.join(sorted(known))}.")
+
+
 def parse_pin(name: str, table: dict[str, Any], folder: Path) -> Pin:
     """One table of the file as a Pin; relative paths among its urls start at ``folder``.
 

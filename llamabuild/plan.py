@@ -6,15 +6,14 @@ that can change the bytes, the *fingerprint* says in words what the result asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from llamabuild import backends, digest, flags
+from llamabuild import backends, choice, dialect, digest, flags
 from llamabuild.backends import cpu
-from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
+from llamabuild.errors import ConfigError, ToolMissing
 from llamabuild.model import (
     Absence,
     Compiler,
-    Device,
     Flag,
     Hardware,
     Pin,
@@ -24,7 +23,8 @@ from llamabuild.model import (
     SourceOption,
     Toolchain,
 )
-from llamabuild.toolchains import canary
+from llamabuild.options import Options
+from llamabuild.toolchains import NO_COMPILER, canary, compilers
 
 KEY_VERSION = 1
 """Raise it when the same plan would be built in another way."""
@@ -48,7 +48,7 @@ def plan(
     compiler, ConfigError when two sides want one option differently.
     """
     without |= set(recipe.without)
-    chosen = _backends(recipe, hardware, without)
+    chosen = choice.chosen(recipe, hardware, without)
     compiler = compiler or _compiler(toolchain)
     wanted = frozenset(cpu.closed(_cpu_features(recipe, hardware, compiler) - without))
     compiler, sources, remedies, wanted = _mend(recipe, toolchain, compiler, wanted)
@@ -67,7 +67,7 @@ def plan(
         cpu_features=features,
         flags=merged,
         source_options=sources,
-        targets=(*flags.LIBRARIES, *flags.TOOLS),
+        targets=flags.targets(chosen),
         left_out=flags.left_out(recipe, hardware, compiler),
         compiler=compiler,
         tools=tuple(
@@ -78,9 +78,28 @@ def plan(
         sysroot=hardware.libc,
         fingerprint=_fingerprint(recipe, hardware, features, chosen),
         remedies=(*remedies, *healed),
-        absent=(*hardware.absent, *redundant(hardware)) if recipe.backends == ("auto",) else (),
+        absent=(*hardware.absent, *choice.redundant(hardware))
+        if recipe.backends == ("auto",)
+        else (),
         requested=", ".join(recipe.backends),
     )
+
+
+def in_words_of(options: Options, plan: Plan, arch: str) -> tuple[Plan, tuple[dialect.Note, ...]]:
+    """The same plan in the words of a tree, and what became of options that it does not have.
+
+    Raises UnsupportedHardware when the tree lacks a back-end of the plan, ConfigError when it
+    lacks something else that was decided.
+    """
+    said = dialect.render(
+        plan.flags,
+        options,
+        arch,
+        family=plan.compiler.family,
+        tree=f"llama.cpp of {plan.pin.name} {plan.pin.version}",
+    )
+    features = tuple(name for name in plan.cpu_features if name not in said.lost)
+    return replace(plan, flags=said.flags, cpu_features=features), said.notes
 
 
 def key(plan: Plan) -> str:
@@ -106,72 +125,21 @@ def key(plan: Plan) -> str:
     )
 
 
-def _backends(recipe: Recipe, hardware: Hardware, without: frozenset[str]) -> tuple[str, ...]:
-    """The back-ends to build, ``cpu`` always last. Explicit ones must be there; ``auto`` takes
-    what adds something."""
-    present = {device.backend for device in hardware.devices if not device.lacks}
-    if recipe.backends == ("auto",):
-        wanted = (_auto(hardware, present) - without) | {"cpu"}
-        return tuple(name for name in backends.BACKENDS if name in wanted)
-    for name in recipe.backends:
-        if name not in present and name != "cpu":
-            raise _unsupported(recipe, name, hardware.absent)
-    asked = {*recipe.backends, "cpu"}
-    return tuple(name for name in backends.BACKENDS if name in asked)
-
-
-def _auto(hardware: Hardware, present: set[str]) -> frozenset[str]:
-    return frozenset(present - {one.what for one in redundant(hardware)})
-
-
-def redundant(hardware: Hardware) -> tuple[Absence, ...]:
-    """Back-ends that could be used and add nothing: their devices are served by one before them
-    in the table, or ggml would leave them idle. The reasons are what people read."""
-    served: dict[str, str] = {}
-    discrete = ""
-    found = []
-    for name, module in backends.BACKENDS.items():
-        mine = [one for one in hardware.devices if one.backend == name and not one.lacks]
-        new = [one for one in mine if one.vendor not in served and one.kind not in _NOT_BY_ITSELF]
-        idle = bool(new and discrete) and all(one.kind == "integrated" for one in new)
-        if new and not idle:
-            served |= {one.vendor: module.TITLE for one in new if one.vendor}
-            discrete = next((one.name for one in new if one.kind == "discrete"), discrete)
-        elif mine:
-            found.append(Absence(what=name, why=_why_redundant(mine, served, discrete)))
-    return tuple(found)
-
-
-_NOT_BY_ITSELF = {
-    "library": "it helps with long prompts only",
-    "network": "it is for machines that work together",
-    "software": "it computes on the CPU, slower than the CPU back-end",
-}
-"""Kinds of devices that only an explicit recipe uses, and why."""
-
-
-def _why_redundant(mine: list[Device], served: Mapping[str, str], discrete: str) -> str:
-    first = mine[0]
-    if first.kind in _NOT_BY_ITSELF:
-        return f"{first.name} is here; {_NOT_BY_ITSELF[first.kind]}. A recipe can ask for it"
-    if first.vendor in served:
-        return f"{first.name} is served by {served[first.vendor]}"
-    return f"{first.name} is integrated: ggml leaves it idle beside {discrete}"
-
-
-def _unsupported(recipe: Recipe, name: str, absent: Iterable[Absence]) -> UnsupportedHardware:
-    reason = next((item for item in absent if item.what == name), None)
-    why = reason.why if reason else "no such device was found"
-    hint = reason.hint if reason and reason.hint else "Choose another recipe: llamabuild recipes"
-    title = backends.BACKENDS[name].TITLE
-    return UnsupportedHardware(f"recipe {recipe.name} needs {title}: {why}", hint)
+def _left(recipe: Recipe, hardware: Hardware) -> tuple[Absence, ...]:
+    """What an automatic plan does not use, and why."""
+    if recipe.backends != ("auto",):
+        return ()
+    return (*hardware.absent, *choice.redundant(hardware))
 
 
 def _compiler(toolchain: Toolchain) -> Compiler:
-    if toolchain.compilers:
-        return toolchain.compilers[0]
-    reason = next(item for item in toolchain.absent if item.what == "compiler")
-    raise ToolMissing(reason.why, reason.hint)
+    old = [why for one in toolchain.compilers if (why := compilers.too_old(one))]
+    for one in toolchain.compilers:
+        if not compilers.too_old(one):
+            return one
+    reason = next((item for item in toolchain.absent if item.what == "compiler"), None)
+    hint = reason.hint if reason else NO_COMPILER.hint
+    raise ToolMissing("; ".join(old) or (reason.why if reason else NO_COMPILER.why), hint)
 
 
 def _cpu_features(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> frozenset[str]:

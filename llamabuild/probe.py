@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from llamabuild import backends, toolchains
-from llamabuild.backends import Found, cpu, cpu_features
-from llamabuild.host import Host
-from llamabuild.model import Cpu, Hardware, Toolchain
+from llamabuild import toolchains
+from llamabuild.backends import BACKENDS, Found, cpu, cpu_features, npus
+from llamabuild.host import Host, Limits, RecordedHost
+from llamabuild.model import Absence, Cpu, Feature, Hardware, Toolchain
 
 _HYPERVISORS = {
     "QEMU": "KVM/QEMU",
@@ -29,15 +31,22 @@ def probe(host: Host, *, cache: Path, tools: Host | None = None) -> tuple[Hardwa
 
     Raises ToolMissing when there is no cmake or ninja at all, not even from their wheels.
     """
-    found = detect(host)
     options = cpu.all_compiler_options(host.system()[2])
-    common = toolchains.detect(tools or host, options, cache=cache)
-    return hardware(host, found, cache=cache), with_own_tools(common, found)
+    with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for vendors' programs
+        waiting = {name: pool.submit(one.detect, host) for name, one in BACKENDS.items()}
+        features = pool.submit(cpu_features.detect_features, host, host.system()[2])
+        common = toolchains.detect(tools or host, options, cache=cache)
+        found = {name: one.result() for name, one in waiting.items()}
+        machine = hardware(host, found, features.result(), cache=cache)
+    return machine, with_own_tools(common, found)
 
 
-def detect(host: Host) -> dict[str, Found]:
-    """What every back-end sees, by name."""
-    return {name: module.detect(host) for name, module in backends.BACKENDS.items()}
+def replay(host: RecordedHost, common: Toolchain) -> tuple[Hardware, Toolchain]:
+    """What a probe of a recorded machine with these compilers and tools concludes: the same
+    questions, one after the other, and no process."""
+    found = {name: one.detect(host) for name, one in BACKENDS.items()}
+    features = cpu_features.detect_features(host, host.system()[2])
+    return hardware(host, found, features, cache=Path(os.sep)), with_own_tools(common, found)
 
 
 def with_own_tools(toolchain: Toolchain, found: Mapping[str, Found]) -> Toolchain:
@@ -46,8 +55,10 @@ def with_own_tools(toolchain: Toolchain, found: Mapping[str, Found]) -> Toolchai
     return replace(toolchain, tools=(*toolchain.tools, *own))
 
 
-def hardware(host: Host, found: Mapping[str, Found], *, cache: Path) -> Hardware:
-    """Facts about the machine, with what the back-ends ``found``."""
+def hardware(
+    host: Host, found: Mapping[str, Found], features: tuple[Feature, ...], *, cache: Path
+) -> Hardware:
+    """Facts about the machine, with what the back-ends ``found`` and the CPU can do."""
     os, version, arch = host.system()
     vendor, name = cpu_features.identify(host)
     physical, logical, usable = host.cores()
@@ -62,7 +73,7 @@ def hardware(host: Host, found: Mapping[str, Found], *, cache: Path) -> Hardware
             name=name,
             physical_cores=physical,
             logical_cores=logical,
-            features=cpu_features.detect_features(host, arch),
+            features=features,
         ),
         cores=usable,
         memory=memory.total,
@@ -71,7 +82,11 @@ def hardware(host: Host, found: Mapping[str, Found], *, cache: Path) -> Hardware
         container=container(host),
         virtual_machine=virtual_machine(host),
         devices=tuple(device for one in found.values() for device in one.devices),
-        absent=tuple(absence for one in found.values() for absence in one.absent),
+        absent=(
+            *_foreign(host),
+            *(absence for one in found.values() for absence in one.absent),
+            *npus.detect(host),
+        ),
     )
 
 
@@ -90,7 +105,10 @@ def container(host: Host) -> str:
 
 
 def virtual_machine(host: Host) -> str:
-    """The hypervisor below this machine ("KVM/QEMU", "WSL 2" …), or an empty string."""
+    """What stands between this program and the machine ("KVM/QEMU", "WSL 2", "Rosetta 2" …), or
+    an empty string."""
+    if emulator := translated(host):
+        return emulator
     if "microsoft" in (host.read_text("/proc/version") or "").lower():
         return "WSL 2"
     for file in ("sys_vendor", "product_name"):
@@ -100,3 +118,37 @@ def virtual_machine(host: Host) -> str:
                 return name
     flags = host.read_text("/proc/cpuinfo") or ""
     return "a virtual machine" if " hypervisor" in flags else ""
+
+
+def translated(host: Host) -> str:
+    """The translator that runs this Python when it is a program for another architecture than the
+    machine's, or an empty string. What it builds would be translated too.
+
+    macOS answers ``sysctl.proc_translated`` (Apple, "About the Rosetta translation environment");
+    on Windows a program for another architecture sees both in its environment.
+    """
+    system, _, arch = host.system()
+    if system == "macos" and arch == "x86_64":
+        asked = host.run(["sysctl", "-n", "sysctl.proc_translated"], limits=Limits(seconds=5))
+        return "Rosetta 2" if asked.out.strip() == "1" else ""
+    if system == "windows" and arch == "x86_64":
+        native = host.environ.get("PROCESSOR_ARCHITEW6432", "")
+        identifier = host.environ.get("PROCESSOR_IDENTIFIER", "")
+        return "Windows on Arm" if "ARM" in f"{native} {identifier}".upper() else ""
+    return ""
+
+
+def _foreign(host: Host) -> tuple[Absence, ...]:
+    """Why a translated Python is not the right one to build with."""
+    emulator = translated(host)
+    if not emulator:
+        return ()
+    return (
+        Absence(
+            what="python",
+            why=f"this Python is an x86-64 program that {emulator} translates: what it builds "
+            "would be translated too, and could not use the machine's own instructions",
+            hint="Install a Python for arm64 and run llamabuild with it.",
+            seen=emulator,
+        ),
+    )

@@ -7,21 +7,18 @@ owner from another (serial numbers, UUIDs, user and host names, addresses) is dr
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from llamabuild import probe, toolchains
+from llamabuild.anonymous import scrubbed, scrubber, shortened
 from llamabuild.backends import cpu
 from llamabuild.errors import ConfigError
 from llamabuild.host import Answers, Host, RecordedHost, RecordingHost
 from llamabuild.model import Absence, Compiler, Hardware, Tool, Toolchain, Verdict
-from llamabuild.toolchains import facts
 
 VERSION: Final = 1
 _NO_COMPILER: Final = "no compiler was recorded"
@@ -62,28 +59,46 @@ def record(host: Host, *, cache: Path, about: str = "") -> Recording:
     """
     watched = RecordingHost(host)
     _, toolchain = probe.probe(watched, cache=cache, tools=host)
-    answers = watched.answers()
     made = Recording(
         version=VERSION,
         about=about,
-        machine=replace(answers, files=_shortened(answers.files)),
+        machine=watched.answers(),
         compilers=tuple(_kept(one) for one in toolchain.compilers),
         tools=tuple(tool for tool in toolchain.tools if not tool.backend),
         absent=toolchain.absent,
         explicit_compiler=toolchain.explicit_compiler,
     )
-    return _mapped(made, _scrubber(host))
+    return anonymous(made, host)
+
+
+def anonymous(recording: Recording, host: Host) -> Recording:
+    """The recording without what is personal to ``host`` or its user, and without repetitions."""
+    files = shortened(recording.machine.files)
+    short = msgspec.structs.replace(recording, machine=replace(recording.machine, files=files))
+    plain = scrubbed(msgspec.to_builtins(short), scrubber(host))
+    return msgspec.convert(plain, type=Recording)
+
+
+def with_answers(recording: Recording, answers: Answers) -> Recording:
+    """The same machine, answering something else."""
+    return msgspec.structs.replace(recording, machine=answers)
 
 
 def write(path: Path, recording: Recording) -> None:
     """Write a recording, complete or not at all. Raises ConfigError when it cannot be written."""
-    text = msgspec.json.format(msgspec.json.encode(recording), indent=1)
+    from llamabuild.store import files
+
     try:
-        facts.keep_or_raise(path, text + b"\n")
+        files.write(path, encode(recording))
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}", "Choose another place for it."
         ) from error
+
+
+def encode(recording: Recording) -> bytes:
+    """A recording as JSON that a review can read."""
+    return msgspec.json.format(msgspec.json.encode(recording), indent=1) + b"\n"
 
 
 def read(path: Path) -> Recording:
@@ -116,13 +131,7 @@ def decode(data: bytes, where: str) -> Recording:
 
 def replay(recording: Recording) -> tuple[Hardware, Toolchain]:
     """What a probe of that machine concludes today. Starts no process."""
-    host = RecordedHost(recording.machine)
-    found = probe.detect(host)
-    known = toolchain(recording)
-    return (
-        probe.hardware(host, found, cache=Path(os.sep)),
-        probe.with_own_tools(known, found),
-    )
+    return probe.replay(RecordedHost(recording.machine), toolchain(recording))
 
 
 def toolchain(recording: Recording) -> Toolchain:
@@ -175,79 +184,3 @@ def _compiler(known: KnownCompiler, arch: str) -> Compiler:
         openmp=known.openmp,
         verdicts=known.verdicts,
     )
-
-
-# --- what is not kept ----------------------------------------------------------------------------
-
-_PERSONAL: Final = re.compile(r"(?i)^(\s*[^:=]*(?:serial|uuid|unique_id|asset)[^:=]*[:=]).*")
-_UUID: Final = re.compile(r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
-_HARDWARE_ADDRESS: Final = re.compile(r"(?i)\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b")
-_BUILT_BY: Final = re.compile(r"\([^()\s]+@[^()\s]+\)")
-
-
-def _scrubber(host: Host) -> Callable[[str], str]:
-    """A function that removes from a line what is personal to this machine or its user."""
-    environ = host.environ
-    home = environ.get("HOME", "") or environ.get("USERPROFILE", "")
-    names = {os.path.basename(home): "user"}
-    names |= {
-        environ.get(name, ""): "user" for name in ("USER", "LOGNAME", "USERNAME", "SUDO_USER")
-    }
-    names |= {environ.get(name, ""): "host" for name in ("HOSTNAME", "COMPUTERNAME")}
-    names |= {(host.read_text("/etc/hostname") or "").strip(): "host"}
-    words = {name: other for name, other in names.items() if len(name) > 2 and name != "root"}
-    named = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in words)) if words else None
-
-    def scrub(line: str) -> str:
-        line = _PERSONAL.sub(r"\1", line)
-        line = _UUID.sub("00000000-0000-0000-0000-000000000000", line)
-        line = _HARDWARE_ADDRESS.sub("00:00:00:00:00:00", line)
-        line = _BUILT_BY.sub("(user@host)", line)
-        return named.sub(lambda match: words[match[0]], line) if named else line
-
-    return scrub
-
-
-def _mapped(recording: Recording, scrub: Callable[[str], str]) -> Recording:
-    """Every text in a recording, scrubbed."""
-
-    def walk(value: Any) -> Any:  # noqa: ANN401 - whatever a recording is made of
-        if isinstance(value, str):
-            return scrub(value)
-        if isinstance(value, Mapping):
-            return {scrub(str(key)): walk(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [walk(item) for item in value]
-        return value
-
-    plain = msgspec.to_builtins(recording)
-    return msgspec.convert(walk(plain), type=Recording)
-
-
-def _shortened(files: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """``/proc/cpuinfo`` of many equal processors as that of one of each kind."""
-    name = "/proc/cpuinfo"
-    return {
-        path: tuple(_distinct(lines)) if path == name else tuple(lines)
-        for path, lines in files.items()
-    }
-
-
-def _distinct(lines: Iterable[str]) -> list[str]:
-    """The first processor of each kind; what makes a kind are its features and its model.
-
-    >>> _distinct(["processor: 0", "flags: a", "", "processor: 1", "flags: a", ""])
-    ['processor: 0', 'flags: a', '']
-    """
-    blocks: dict[tuple[str, ...], list[str]] = {}
-    block: list[str] = []
-    for line in (*lines, ""):
-        block.append(line)
-        if not line.strip():
-            told = ("flags", "features", "isa", "cpu", "model", "vendor", "uarch")
-            kind = tuple(
-                one for one in block if one.lower().startswith(told) and "mhz" not in one.lower()
-            )
-            blocks.setdefault(kind, block)
-            block = []
-    return [line for kept in blocks.values() for line in kept if len(kept) > 1]

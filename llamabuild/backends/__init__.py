@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from llamabuild.backends import cpu, cuda, vulkan
+from llamabuild.backends import cann, cpu, cuda, hip, musa, opencl, rpc, sycl, vulkan
 from llamabuild.backends.interface import Backend, Evidence, Found
 
 __all__ = ["BACKENDS", "Backend", "Evidence", "Found"]
 
-BACKENDS: Final[Mapping[str, Backend]] = {"cuda": cuda, "vulkan": vulkan, "cpu": cpu}
+BACKENDS: Final[Mapping[str, Backend]] = {
+    "cuda": cuda,
+    "hip": hip,
+    "musa": musa,
+    "cann": cann,
+    "sycl": sycl,
+    "vulkan": vulkan,
+    "opencl": opencl,
+    "rpc": rpc,
+    "cpu": cpu,
+}

@@ -2,8 +2,8 @@
 
 What the kernel lists comes from ``/proc/cpuinfo``, read here: ``py-cpuinfo`` reads the same file,
 but takes about a second, and through CPUID it knows neither AVX-VNNI nor AVX-512 BF16 nor AMX. It
-is asked for vendor and name where there is no such file (macOS, Windows). CPUID and XCR0 are read,
-and every extension is executed, by a child (:mod:`llamabuild.backends.cpu_child`) that may die.
+is asked for vendor and name on Windows; macOS has ``sysctl``. CPUID and XCR0 are read, and every
+extension is executed, by a child (:mod:`llamabuild.backends.cpu_child`) that may die.
 """
 
 from __future__ import annotations
@@ -11,53 +11,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-
-import msgspec
 
 from llamabuild import data
-from llamabuild.backends import proc_cpuinfo
+from llamabuild.backends import proc_cpuinfo, sysctl
+from llamabuild.backends.cpu_table import TABLE, Extension, extensions, names
 from llamabuild.host import Finished, Host, Limits, python
 from llamabuild.model import Feature
 
-TABLE = "backends/cpu_features.toml"
+__all__ = [
+    "TABLE",
+    "Extension",
+    "Facts",
+    "advertised",
+    "decide",
+    "detect_features",
+    "disabled",
+    "execute",
+    "extensions",
+    "identify",
+    "names",
+    "understand",
+]
+
 _CHILD = "backends/cpu_child.py"
 _LIMITS = Limits(seconds=10)
 _REGISTERS = ("eax", "ebx", "ecx", "edx")
-
-
-class Location(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where CPUID advertises an extension."""
-
-    leaf: int
-    subleaf: int
-    register: str
-    bit: int
-
-
-class Extension(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A row of ``cpu_features.toml``, where the fields are explained."""
-
-    arch: str
-    name: str
-    title: str
-    words: tuple[str, ...] = ()
-    cpuid: Location | None = None
-    xcr0: int = 0
-    permission: bool = False
-    sysctl: str = ""
-    pf: int = 0
-    requires: tuple[str, ...] = ()
-    upstream: str
-    option: str = ""
-    compiler: tuple[str, ...]
-    since: dict[str, int] = {}
-    march: str = ""
-    tag: str = ""
-    suffix: str = ""
-    assembly: str
-    argument: bool = False
-    code: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,31 +55,21 @@ class Facts:
     problem: str = ""
 
 
-@cache
-def extensions(arch: str = "") -> tuple[Extension, ...]:
-    """The extensions of an architecture (empty: of all), in the table's order."""
-    rows = msgspec.convert(data.load(data.package(TABLE))["feature"], tuple[Extension, ...])
-    return tuple(row for row in rows if arch in ("", row.arch))
-
-
-def names() -> tuple[str, ...]:
-    """All extensions that there is a table for, of every architecture."""
-    return tuple(row.name for row in extensions())
-
-
 def identify(host: Host) -> tuple[str, str]:
     """Vendor and name of the CPU, for people; the architecture when nothing tells."""
     cpuinfo = host.read_text("/proc/cpuinfo")
-    if cpuinfo is not None:
-        vendor, name = proc_cpuinfo.names(cpuinfo)
-    else:
-        asked = host.run([python(), "-m", "cpuinfo", "--json"], limits=Limits(seconds=30))
-        try:
-            told = json.loads(asked.out)
-        except ValueError:
-            told = {}
-        vendor, name = str(told.get("vendor_id_raw", "")), str(told.get("brand_raw", ""))
+    told = proc_cpuinfo.names(cpuinfo) if cpuinfo is not None else sysctl.names(sysctl.ask(host))
+    vendor, name = told if cpuinfo is not None or told[1] else _py_cpuinfo(host)
     return vendor or "unknown", name or host.system()[2]
+
+
+def _py_cpuinfo(host: Host) -> tuple[str, str]:
+    asked = host.run([python(), "-m", "cpuinfo", "--json"], limits=Limits(seconds=30))
+    try:
+        told = json.loads(asked.out)
+        return str(told.get("vendor_id_raw", "")), str(told.get("brand_raw", ""))
+    except (ValueError, AttributeError):
+        return "", ""
 
 
 def advertised(row: Extension, facts: Facts) -> bool:
@@ -110,7 +78,11 @@ def advertised(row: Extension, facts: Facts) -> bool:
 
 
 def _in_words(row: Extension, facts: Facts) -> bool:
-    return facts.words is not None and set(row.words or (row.name,)) <= facts.words
+    """By the words of ``/proc/cpuinfo``, or by the name that the child and macOS tell."""
+    if facts.words is None:
+        return False
+    words = set(row.words or (row.name,))
+    return words <= facts.words or (row.name not in words and row.name in facts.words)
 
 
 def _in_cpuid(row: Extension, facts: Facts) -> bool:
@@ -167,6 +139,7 @@ def detect_features(host: Host, arch: str) -> tuple[Feature, ...]:
     if not rows:
         return ()
     words = proc_cpuinfo.words(host.read_text("/proc/cpuinfo") or "")
+    words = words or sysctl.words(sysctl.ask(host))
     facts = Facts(words=words) if words else _ask(host, rows, ())
     wanted = [row for row in rows if advertised(row, facts) and not disabled(row, facts)]
     facts = execute(host, rows, wanted, facts)

@@ -8,7 +8,7 @@ from functools import cache
 import msgspec
 
 from llamabuild import data
-from llamabuild.backends.cpu_features import extensions
+from llamabuild.backends.cpu_table import MSVC, extensions
 from llamabuild.model import Feature
 
 _VARIANTS = "backends/cpu_variants.toml"
@@ -24,6 +24,8 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     portable: bool = False
     features: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
+    compiler: tuple[str, ...] = ()
+    msvc: bool = True
 
 
 class _Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +42,22 @@ def rows(kind: str, arch: str) -> tuple[Row, ...]:
     return tuple(row for row in found if row.arch == arch)
 
 
+def variant_rows(arch: str, os: str, family: str = "") -> tuple[Row, ...]:
+    """The CPU variants that ggml makes on an operating system with a family of compilers.
+
+    >>> [row.name for row in variant_rows("aarch64", "macos")]
+    ['apple_m1', 'apple_m2_m3', 'apple_m4']
+    >>> variant_rows("aarch64", "windows")
+    ()
+    """
+    found = rows("variant", arch)
+    without = data.load(data.package(_VARIANTS))["no_variants"]
+    if {"arch": arch, "os": os} in without:
+        return ()
+    own = os if any(row.os == os for row in found) else ""
+    return tuple(row for row in found if row.os == own and (row.msvc or family != MSVC))
+
+
 @cache
 def _steps() -> tuple[_Step, ...]:
     return msgspec.convert(data.load(data.package(_VARIANTS))["step"], tuple[_Step, ...])
@@ -52,16 +70,23 @@ def ordered(features: Iterable[str]) -> tuple[str, ...]:
     return tuple(row.name for row in extensions() if row.name in wanted)
 
 
-def closed(features: Iterable[str]) -> tuple[str, ...]:
-    """The largest subset in which everything has what it requires.
+def closed(features: Iterable[str], family: str = "") -> tuple[str, ...]:
+    """The largest subset in which everything has what it requires, also with a family of
+    compilers that switches some on together ("msvc").
 
     >>> closed(["sse4_2", "avx2", "avx512f"]), closed(["avx", "sse4_2", "fma"])
     (('sse4_2',), ('sse4_2', 'avx', 'fma'))
+    >>> closed(["avx", "sse4_2", "fma"], "msvc")
+    ('sse4_2', 'avx')
     """
     kept = frozenset(ordered(features))
     while True:
         sound = frozenset(
-            row.name for row in extensions() if row.name in kept and kept.issuperset(row.requires)
+            row.name
+            for row in extensions()
+            if row.name in kept
+            and kept.issuperset(row.needs(family))
+            and not (row.msvc.never and family == MSVC)
         )
         if sound == kept:
             return ordered(kept)
@@ -94,21 +119,31 @@ def compiler_options(features: Iterable[str]) -> tuple[str, ...]:
 
 def all_compiler_options(arch: str) -> tuple[str, ...]:
     """Everything that a compiler may be asked for on this architecture."""
-    return compiler_options(row.name for row in extensions(arch))
+    own = (option for row in rows("variant", arch) for option in row.compiler)
+    return tuple(dict.fromkeys((*compiler_options(row.name for row in extensions(arch)), *own)))
 
 
 def expected_options(family: str, version: str, arch: str) -> tuple[str, ...]:
     """What a compiler of this version should accept, by the table of first versions. Apple's
-    numbers are its own; every Xcode that can build llama.cpp knows what Apple's CPUs have.
+    numbers are its own; every Xcode that can build llama.cpp knows what Apple's CPUs have. The
+    options of Visual C++ have other names; these stand for what it can do.
 
     >>> "-mavxvnni" in expected_options("gcc", "10.2.1", "x86_64")
     False
+    >>> "-mamx-int8" in expected_options("msvc", "19.41", "x86_64")
+    False
     """
+    mine = extensions(arch)
+    if family == MSVC:
+        return compiler_options(row.name for row in mine if not row.msvc.never)
     if family not in ("gcc", "clang"):
         return all_compiler_options(arch)
     major = int(version.partition(".")[0])
-    known = (row.name for row in extensions(arch) if row.since.get(family, 0) <= major)
-    return compiler_options(known)
+    unknown = {row.name for row in mine if row.since.get(family, 0) > major}
+    beyond = set(compiler_options(unknown)) - set(
+        compiler_options(row.name for row in mine if row.name not in unknown)
+    )
+    return tuple(option for option in all_compiler_options(arch) if option not in beyond)
 
 
 def newer_compilers(feature: str) -> str:

@@ -59,25 +59,27 @@ def survey(host: Host) -> Survey:
     answer = parse_survey(done.out)
     if answer and (answer.gpus or not answer.error):
         return answer
-    if smi := host.which("nvidia-smi"):
-        other = parse_smi(host.run([smi, *_SMI], limits=_LIMITS).out)
+    if module := tegra(host):
+        return Survey(gpus=(module,))
+    said = None
+    if smi := _smi(host):
+        said = host.run([smi, *_SMI], limits=_LIMITS)
+        other = parse_smi(said.out)
         if other.gpus:
             return other
-    return Survey(error=_why_unanswered(done, answer))
+    return Survey(error=_why_unanswered(done, answer, said))
 
 
-def toolkit(host: Host) -> Toolkit | None:
-    """The nvcc of this machine and the libraries beside it, or None without one."""
-    nvcc = _nvcc(host)
-    if not nvcc:
-        return None
+def toolkit(host: Host, nvcc: str) -> Toolkit:
+    """The toolkit of an nvcc and the libraries beside it."""
     said = host.run([nvcc, "--version"], limits=_LIMITS)
     version = nvcc_version(said.out)
     if not version:
         return Toolkit(version="", tools=(), missing=f"{nvcc} does not work")
     dryrun = host.run([nvcc, "--dryrun", "-v", "x.cu"], limits=_LIMITS)
     folders, places = nvcc_folders(dryrun.err + dryrun.out), TABLE["places"]
-    header = _first(host, [*folders["I"], *places["include"]], "cublas_api.h")
+    root = nvcc.rpartition("/bin/")[0]
+    header = _first(host, [*folders["I"], f"{root}/include", *places["include"]], "cublas_api.h")
     stub = _first(host, [*folders["L"], *places["library"]], "libcuda.so")
     tools = [Tool(name="nvcc", version=version, path=nvcc, digest=digest.of_value(said.out))]
     if header:
@@ -86,6 +88,16 @@ def toolkit(host: Host) -> Toolkit | None:
         tools.append(Tool(name="libcuda", version="", path=stub))
     missing = "" if header else f"the CUDA {version} toolkit here has no cuBLAS headers"
     return Toolkit(version=version, tools=tuple(tools), missing=missing)
+
+
+def tegra(host: Host) -> Gpu | None:
+    """The GPU of a Jetson module, by the device tree: older systems of it have no NVML."""
+    chips = (host.read_text("/proc/device-tree/compatible") or "").split("\0")
+    row = next((TABLE["tegra"][chip] for chip in chips if chip in TABLE["tegra"]), None)
+    if not row:
+        return None
+    memory = host.memory().total
+    return Gpu(name=f"NVIDIA {row['name']}", capability=row["capability"], memory=memory)
 
 
 def parse_survey(text: str) -> Survey | None:
@@ -139,24 +151,22 @@ def nvcc_folders(dryrun: str) -> dict[str, list[str]]:
     return {kind: [path for k, path in pairs if k == kind] for kind in "IL"}
 
 
-def _why_unanswered(done: Finished, answer: Survey | None) -> str:
+def _smi(host: Host) -> str | None:
+    there = (path for path in TABLE["places"]["smi"] if host.exists(path))
+    return host.which("nvidia-smi") or next(there, None)
+
+
+def _why_unanswered(done: Finished, answer: Survey | None, smi: Finished | None) -> str:
+    """The clearest reason that anybody gave."""
     library = "NVIDIA's management library (NVML)"
     if answer:
         return f"{library} does not work: {answer.error}"
+    for row in TABLE["trouble"]:
+        if smi and row["says"] in smi.out + smi.err:
+            return f"nvidia-smi says: {row['says']}"
     if done.timed_out:
         return f"{library} did not answer within {_LIMITS.seconds:.0f} seconds"
     return f"{library} could not be asked: {done.signal or f'exit code {done.code}'}"
-
-
-def _nvcc(host: Host) -> str | None:
-    homes = (host.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH"))
-    wanted = (
-        host.environ.get("CUDACXX"),
-        host.which("nvcc"),
-        *(f"{home}/bin/nvcc" for home in homes if home),
-        *TABLE["places"]["nvcc"],
-    )
-    return next((path for path in wanted if path and host.exists(path)), None)
 
 
 def _first(host: Host, folders: list[str], name: str) -> str | None:

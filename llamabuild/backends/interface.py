@@ -36,6 +36,20 @@ class Evidence:
     log: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the rest has to know of a back-end without knowing which it is.
+
+    Back-ends of one ``family`` define the same symbols, and one library holds one of them (empty:
+    there is no other of its kind). ``here`` is True when it computes on this machine, so that a run
+    here can prove it. ``targets`` are tools of its own to build.
+    """
+
+    family: str = ""
+    here: bool = True
+    targets: tuple[str, ...] = ()
+
+
 def on_device(evidence: Evidence, prefix: str) -> str | None:
     """None when every layer ran on a device that ggml itself lists under ``prefix``."""
     if not any(name.startswith(prefix) for name in evidence.devices):
@@ -43,6 +57,11 @@ def on_device(evidence: Evidence, prefix: str) -> str | None:
         return f"ggml lists no {prefix} device (listed: {listed})"
     if evidence.layers <= 0 or evidence.offloaded != evidence.layers:
         return f"{evidence.offloaded} of {evidence.layers} layers ran on the GPU"
+    return None
+
+
+def any_together(devices: tuple[Device, ...]) -> str | None:  # noqa: ARG001
+    """The answer of a back-end whose builds run on every device that it knows."""
     return None
 
 
@@ -57,11 +76,19 @@ class Backend(Protocol):
     def SWITCH(self) -> str:  # noqa: N802 - a module constant
         """The CMake option that turns it on."""
 
+    @property
+    def TRAITS(self) -> Traits:  # noqa: N802 - a module constant
+        """What is special about it."""
+
     def detect(self, host: Host) -> Found:
         """What is there. Never raises; an absence carries its reason and the next step."""
 
     def flags(self, hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
         """The options beside ``SWITCH`` when it is used; pure, and every flag says why."""
+
+    def together(self, devices: tuple[Device, ...]) -> str | None:
+        """None when one build can serve all these devices (of any number of machines), else why
+        not: no toolkit is old and new enough for all of them, say."""
 
     def judge(self, evidence: Evidence) -> str | None:
         """None when the run used this back-end, else why it did not."""

@@ -1,69 +1,59 @@
 """Any GPU through Vulkan: the loader and a driver to run, glslc and headers to build.
 
-A device counts only when ggml would use it and a build for it is possible. ggml leaves software
-renderers (lavapipe) alone unless ``GGML_VK_VISIBLE_DEVICES`` names them, and so does this module.
-A Vulkan build runs on any GPU, so devices have no architecture. Where things are is data
-(``vulkan.toml``).
+Only devices count that ggml would use. It leaves software renderers (lavapipe, SwiftShader) alone
+unless ``GGML_VK_VISIBLE_DEVICES`` names them, and so does this module. A Vulkan build runs on any
+GPU, so devices have no architecture. Where things are is data (``vulkan.toml``).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from llamabuild import data
-from llamabuild.backends import vulkan_build
-from llamabuild.backends.interface import Evidence, Found, on_device
-from llamabuild.host import Host, Limits
+from llamabuild import data, packages
+from llamabuild.backends import pci, vulkan_build, vulkan_probe
+from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.vulkan_probe import Gpu, Survey
+from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
 TITLE: Final = "Vulkan"
 SWITCH: Final = "GGML_VULKAN"
 _NAME: Final = "vulkan"
-_LIMITS: Final = Limits(seconds=5)
+TRAITS: Final = Traits()
+together = any_together
+_VISIBLE: Final = "GGML_VK_VISIBLE_DEVICES"
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/vulkan.toml"))
 _MINIMUM: Final = (1, 2)
 """The Vulkan version that ggml asks of loader and driver (``ggml_vk_instance_init``)."""
-_GPUS: Final = ("DISCRETE_GPU", "INTEGRATED_GPU")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
-    """A device of ``vulkaninfo --summary``; ``kind`` is like "DISCRETE_GPU" or "CPU"."""
-
-    name: str
-    kind: str
-    api: str
-    driver: str = ""
+_KINDS: Final = {"DISCRETE_GPU": "discrete", "INTEGRATED_GPU": "integrated", "CPU": "software"}
 
 
 def detect(host: Host) -> Found:
-    """GPUs that can be built for. No process is started where there is no loader."""
+    """GPUs that ggml would use. No process is started where there is no loader."""
     if "GGML_DISABLE_VULKAN" in host.environ:
         return _absent("GGML_DISABLE_VULKAN is set", "Unset GGML_DISABLE_VULKAN.")
-    if not _loader(host):
-        return _absent("no Vulkan loader (libvulkan) is installed", _TABLE["loader"]["hint"])
-    program = host.which("vulkaninfo")
-    if not program:
-        return _without_vulkaninfo(host)
-    done = host.run([program, "--summary"], limits=_LIMITS)
-    if done.timed_out:
-        why = f"vulkaninfo did not answer within {_LIMITS.seconds:.0f} seconds: a driver hangs"
-        return _absent(why, "Update the Vulkan driver, or restart the machine.")
-    gpus = parse_summary(done.out)
-    chosen = usable(gpus, host.environ.get("GGML_VK_VISIBLE_DEVICES"))
+    loaders = vulkan_probe.loaders(host)
+    if not loaders:
+        hint = _install_driver(host, (), "loader")
+        return _without(host, (), "no Vulkan loader (libvulkan) is installed", hint)
+    survey = vulkan_probe.survey(host, loaders)
+    chosen = usable(survey.gpus, host.environ.get(_VISIBLE))
+    if survey.api and _version(survey.api) < _MINIMUM:
+        why = f"Vulkan 1.2 is needed and the loader is {survey.api}"
+        return _without(host, survey.gpus, why, "Update the Vulkan loader.")
     if not chosen:
-        return _nothing_usable(host, gpus)
+        return _nothing_usable(host, survey)
     tools, missing = vulkan_build.needs(host)
-    if missing:
-        names = ", ".join(dict.fromkeys(gpu.name for gpu in chosen))
-        lacks = ", ".join(one.what for one in missing)
-        why = f"{names} could be used, but to build for it these are missing: {lacks}"
-        hint = " ".join(one.hint for one in missing)
-        return Found(absent=(Absence(what=_NAME, why=why, hint=hint), *missing))
-    return Found(devices=tuple(map(_device, chosen)), tools=tools)
+    lacks = ", ".join(one.what for one in missing)
+    devices = tuple(_device(gpu, lacks) for gpu in chosen)
+    if not missing:
+        return Found(devices=devices, tools=tools)
+    names = ", ".join(dict.fromkeys(gpu.name for gpu in chosen))
+    reasons = "; ".join(one.why for one in missing)
+    why = f"{names} could be used, but a build for it is not possible here: {reasons}"
+    hint = packages.install(host, *(one.packages for one in missing))
+    return Found(devices=devices, absent=_absent(why, hint, names).absent)
 
 
 def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:  # noqa: ARG001
@@ -77,104 +67,138 @@ def judge(evidence: Evidence) -> str | None:
     return on_device(evidence, "Vulkan")
 
 
-def parse_summary(text: str) -> tuple[Gpu, ...]:
-    """The devices of ``vulkaninfo --summary``, in its order; incomplete ones are left out.
-
-    >>> parse_summary('''Devices:
-    ... ========
-    ... GPU0:
-    ...     apiVersion         = 1.3.230
-    ...     deviceType         = PHYSICAL_DEVICE_TYPE_CPU
-    ...     deviceName         = llvmpipe (LLVM 15.0.6, 256 bits)
-    ...     driverInfo         = Mesa 22.3.6
-    ... ''')
-    (Gpu(name='llvmpipe (LLVM 15.0.6, 256 bits)', kind='CPU', api='1.3.230', driver='Mesa 22.3.6'),)
-    """
-    _, _, devices = text.partition("\nDevices:\n" if "\nDevices:\n" in text else "Devices:\n")
-    found = []
-    for block in re.split(r"(?m)^GPU[0-9]+:[ \t]*$", devices)[1:]:
-        words = dict(re.findall(r"(?m)^[ \t]+([A-Za-z]+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", block))
-        kind = re.fullmatch(r"PHYSICAL_DEVICE_TYPE_([A-Z_]+)", words.get("deviceType", ""))
-        # Old ones write "4202730 (1.2.234)".
-        api = re.search(r"\b[0-9]{1,3}\.[0-9]{1,3}(?:\.[0-9]{1,4})?\b", words.get("apiVersion", ""))
-        if kind and api and (name := words.get("deviceName", "")):
-            driver = words.get("driverInfo", "")
-            found.append(Gpu(name=name, kind=kind[1], api=api[0], driver=driver))
-    return tuple(found)
-
-
 def usable(gpus: tuple[Gpu, ...], visible: str | None) -> tuple[Gpu, ...]:
     """The devices that ggml would use: those that ``GGML_VK_VISIBLE_DEVICES`` lists, else all
-    GPUs, else the first that is no CPU.
+    GPUs, each once, else the first that is no CPU. One wrong index and it uses none.
 
     >>> lavapipe = Gpu(name="llvmpipe", kind="CPU", api="1.3.230")
-    >>> usable((lavapipe,), None), len(usable((lavapipe,), "0"))
-    ((), 1)
+    >>> usable((lavapipe,), None), len(usable((lavapipe,), "0")), usable((lavapipe,), "0,1")
+    ((), 1, ())
     """
-    new = tuple(gpu for gpu in gpus if _version(gpu.api) >= _MINIMUM)
     if visible is not None:
-        asked = {int(word) for word in re.findall(r"[0-9]{1,4}", visible)}
-        return tuple(gpu for index, gpu in enumerate(gpus) if index in asked and gpu in new)
-    real = tuple(gpu for gpu in new if gpu.kind in _GPUS)
-    return real or tuple(gpu for gpu in new if gpu.kind != "CPU")[:1]
+        asked = [int(word) for word in re.findall(r"[0-9]+", _numbers(visible))]
+        if any(index >= len(gpus) or not _supported(gpus[index]) for index in asked):
+            return ()
+        return tuple(gpus[index] for index in dict.fromkeys(asked))
+    real = [
+        (index, gpu)
+        for index, gpu in enumerate(gpus)
+        if gpu.kind in ("DISCRETE_GPU", "INTEGRATED_GPU") and _supported(gpu)
+    ]
+    best: dict[int, Gpu] = {}
+    for index, gpu in real:
+        same = gpu.twin if gpu.twin >= 0 else index
+        best[same] = min(best.get(same, gpu), gpu, key=_rank)
+    if best:
+        return tuple(best.values())
+    return tuple(gpu for gpu in [g for g in gpus if g.kind != "CPU"][:1] if _supported(gpu))
 
 
-def _absent(why: str, hint: str) -> Found:
-    return Found(absent=(Absence(what=_NAME, why=why, hint=hint),))
+def _numbers(visible: str) -> str:
+    """The beginning of a list that ggml reads: up to the first thing that is no number."""
+    found = re.match(r"(?:[\s,]*[0-9]{1,9}(?![0-9]))*", visible)
+    return found[0] if found else ""
+
+
+def _supported(gpu: Gpu) -> bool:
+    return _version(gpu.api) >= _MINIMUM and gpu.storage16
+
+
+def _rank(gpu: Gpu) -> int:
+    """The place of a driver in the order in which ggml takes one of several for a GPU."""
+    order: list[int] = _TABLE["driver"]["order"]
+    if gpu.driver_id in order:
+        return order.index(gpu.driver_id)
+    return len(order) if gpu.driver_id == _TABLE["driver"]["last"] else len(order) + 1
+
+
+def _absent(why: str, hint: str, seen: str = "") -> Found:
+    return Found(absent=(Absence(what=_NAME, why=why, hint=hint, seen=seen),))
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
-def _device(gpu: Gpu) -> Device:
-    driver = f"{gpu.driver} (Vulkan {gpu.api})".strip()
-    return Device(backend=_NAME, name=gpu.name, architecture="", driver=driver)
-
-
-def _loader(host: Host) -> bool:
-    sdk = host.environ.get("VULKAN_SDK")
-    folders = host.environ.get("LD_LIBRARY_PATH", "").split(":")
-    extra = [f"{folder}/libvulkan.so.1" for folder in folders if folder]
-    extra += [f"{sdk}/lib/libvulkan.{ending}" for ending in ("so.1", "dylib") if sdk]
-    usual = _TABLE["loader"].get(host.system()[0], ())
-    return any(host.exists(path) for path in (*usual, *extra))
-
-
-def _drivers(host: Host) -> tuple[str, ...]:
-    """Manifests of Vulkan drivers: those the user named, else the well-known ones."""
-    for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"):
-        if named := host.environ.get(name):
-            return tuple(path for path in named.split(":") if host.exists(path))
-    table = _TABLE["driver"]
-    paths = (
-        f"{folder}/{name}{ending}"
-        for folder in table["folders"]
-        if host.exists(folder)
-        for name in table["names"]
-        for ending in table["endings"]
+def _device(gpu: Gpu, lacks: str) -> Device:
+    return Device(
+        backend=_NAME,
+        name=gpu.name,
+        architecture="",
+        memory=gpu.memory,
+        driver=f"{gpu.driver} (Vulkan {gpu.api})".strip(),
+        vendor=_vendor(gpu),
+        kind=_KINDS.get(gpu.kind, ""),
+        lacks=lacks,
     )
-    return tuple(path for path in paths if host.exists(path))
 
 
-def _without_vulkaninfo(host: Host) -> Found:
-    drivers = _drivers(host)
-    if not drivers:
-        return _absent("no Vulkan driver is installed", _TABLE["driver"]["hint"])
-    names = ", ".join(Path(path).name for path in drivers)
-    why = f"there are drivers ({names}), but no vulkaninfo to ask which devices they serve"
-    return _absent(why, _TABLE["driver"]["tool_hint"])
+def _vendor(gpu: Gpu) -> str:
+    """Whose GPU it is, in a word; empty for software and for those that nobody here knows."""
+    return "" if gpu.kind == "CPU" else pci.VENDORS.get(f"0x{gpu.vendor:04x}", "")
 
 
-def _nothing_usable(host: Host, gpus: tuple[Gpu, ...]) -> Found:
-    if not gpus:
-        why = "vulkaninfo lists no device" if _drivers(host) else "no Vulkan driver is installed"
-        return _absent(why, _TABLE["driver"]["hint"])
+def _nothing_usable(host: Host, survey: Survey) -> Found:
+    gpus = survey.gpus
     names = ", ".join(gpu.name for gpu in gpus)
-    if "GGML_VK_VISIBLE_DEVICES" in host.environ:
-        why = f"GGML_VK_VISIBLE_DEVICES selects none of the usable devices among: {names}"
-        return _absent(why, "Unset GGML_VK_VISIBLE_DEVICES, or list other indices.")
+    if not gpus:
+        return _no_device(host, survey.error)
+    if _VISIBLE in host.environ:
+        why = f"{_VISIBLE} does not select usable devices only, among: {names}"
+        return _absent(why, f"Unset {_VISIBLE}, or list other indices.", names)
     if all(gpu.kind == "CPU" for gpu in gpus):
-        hint = "Install the GPU's driver. To use it all the same: GGML_VK_VISIBLE_DEVICES=0"
-        return _absent(f"{names} is software: it computes on the CPU, slowly", hint)
-    return _absent(f"Vulkan 1.2 is needed and {names} is older", "Update the Vulkan driver.")
+        why = f"{names} is software: it computes on the CPU, slowly"
+        hint = f"To use it all the same: {_VISIBLE}=0"
+        if _strangers(host, gpus):
+            hint = _install_driver(host, gpus)
+        return _without(host, gpus, why, hint)
+    refused = [gpu for gpu in gpus if gpu.kind != "CPU" and not _supported(gpu)]
+    names = ", ".join(gpu.name for gpu in refused)
+    if all(_version(gpu.api) < _MINIMUM for gpu in refused):
+        why = f"Vulkan 1.2 is needed and {names} knows an older version only"
+        return _absent(why, "Update the Vulkan driver.", names)
+    why = f"{names} has no 16-bit storage (storageBuffer16BitAccess), which ggml needs"
+    return _absent(why, "Update the Vulkan driver; old GPUs may never have it.", names)
+
+
+def _no_device(host: Host, error: str) -> Found:
+    if error == vulkan_probe.HANGS:
+        return _without(host, (), error, "Update the Vulkan driver, or restart the machine.")
+    why = error or "Vulkan lists no device"
+    if host.system()[0] != "windows" and not vulkan_probe.manifests(host):  # it has a registry
+        why = "no Vulkan driver is installed"
+    return _without(host, (), why, _install_driver(host, ()))
+
+
+def _without(host: Host, gpus: tuple[Gpu, ...], why: str, hint: str) -> Found:
+    """An absence that tells of the GPUs on the PCI bus which Vulkan does not show."""
+    titles = {"amd": "AMD", "intel": "Intel", "nvidia": "NVIDIA"}
+    makers = " and ".join(titles[one] for one in _strangers(host, gpus))
+    if not makers:
+        return _absent(why, hint)
+    return _absent(f"{why}; the PCI bus shows a GPU of {makers}", hint, f"a GPU of {makers}")
+
+
+def _strangers(host: Host, gpus: tuple[Gpu, ...]) -> list[str]:
+    """Makers of GPUs on the PCI bus that Vulkan does not show, as far as drivers are known."""
+    shown = {_vendor(gpu) for gpu in gpus}
+    here = dict.fromkeys(one.vendor for one in pci.functions(host) if not one.accelerator)
+    return [one for one in here if one in _TABLE["driver"]["manifests"] and one not in shown]
+
+
+def _install_driver(host: Host, gpus: tuple[Gpu, ...], *also: str) -> str:
+    """What to do about drivers: install those for the GPUs here, or let an installed one work."""
+    makers = _strangers(host, gpus)
+    lacking = [maker for maker in makers if not _has_manifest(host, maker)]
+    if makers and not lacking and not also:
+        if any(name.startswith("renderD") for name in host.entries("/dev/dri")):
+            return "Let this user open the GPU: sudo usermod -aG render,video $USER; log in again."
+        return "There is no /dev/dri/renderD*: a container needs --device /dev/dri."
+    drivers = [f"driver-{maker}" for maker in lacking] if makers else ["driver"]
+    return packages.install(host, *(_TABLE["packages"][name] for name in (*also, *drivers)))
+
+
+def _has_manifest(host: Host, maker: str) -> bool:
+    """True when a driver for this maker's GPUs is installed."""
+    names = tuple(_TABLE["driver"]["manifests"][maker])
+    return any(name.startswith(names) for name in vulkan_probe.manifests(host))

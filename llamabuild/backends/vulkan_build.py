@@ -1,33 +1,48 @@
-"""What a Vulkan build needs beside a device: shader compiler, headers, SPIR-V headers."""
+"""What a Vulkan build needs beside a device: shader compiler, headers, library, SPIR-V headers."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from llamabuild import data, digest
 from llamabuild.host import Host, Limits
-from llamabuild.model import Absence, Tool
+from llamabuild.model import Tool
 
 _LIMITS: Final = Limits(seconds=5)
-_TABLE: Final[dict[str, Any]] = data.load(data.package("backends/vulkan.toml"))["build"]
+_TABLE: Final[dict[str, Any]] = data.load(data.package("backends/vulkan.toml"))
+_BUILD: Final[dict[str, Any]] = _TABLE["build"]
 
 
-def needs(host: Host) -> tuple[tuple[Tool, ...], tuple[Absence, ...]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Something that a build needs and that is not here: what, why, and the packages with it."""
+
+    what: str
+    why: str
+    packages: Mapping[str, str]
+
+
+def needs(host: Host) -> tuple[tuple[Tool, ...], tuple[Missing, ...]]:
     """What a build uses, and what of it is missing."""
-    found = [_glslc(host), _headers(host), _spirv(host)]
+    found = (_glslc(host), _headers(host), _library(host), _spirv(host))
     tools = tuple(one for one in found if isinstance(one, Tool))
-    return tools, tuple(one for one in found if isinstance(one, Absence))
+    return tools, tuple(one for one in found if isinstance(one, Missing))
 
 
 def glslc_version(text: str) -> str | None:
-    """The shader compiler's version from ``glslc --version``.
+    """The shader compiler's version from ``glslc --version``. Arch and openSUSE leave out the
+    word that everybody else begins with.
 
-    >>> glslc_version("shaderc 2023.2-1"), glslc_version("shaderc v2025.3"), glslc_version("")
-    ('2023.2', '2025.3', None)
+    >>> glslc_version("shaderc v2025.3 v2025.3\\n\\nTarget: SPIR-V 1.0")
+    '2025.3'
+    >>> glslc_version("2026.3\\n1:1.4.357.0\\n1:1.4.357.0\\n\\nTarget: SPIR-V 1.0")
+    '2026.3'
     """
-    found = re.search(r"shaderc v?([0-9]{1,4}(?:\.[0-9]{1,4})+)", text)
-    return found[1] if found else None
+    found = re.match(r"(?:shaderc[ -])?v?([0-9]{4}(?:\.[0-9]{1,4})+)", text)
+    return found[1] if found and "Target: SPIR-V" in text else None
 
 
 def header_version(text: str) -> str:
@@ -42,7 +57,7 @@ def header_version(text: str) -> str:
     return f"{main[1]}.{main[2]}.{patch[1]}" if main and patch else "unknown"
 
 
-def _glslc(host: Host) -> Tool | Absence:
+def _glslc(host: Host) -> Tool | Missing:
     sdk = host.environ.get("VULKAN_SDK")
     path = host.which(f"{sdk}/bin/glslc") if sdk else None
     path = path or host.which("glslc")
@@ -51,39 +66,47 @@ def _glslc(host: Host) -> Tool | Absence:
     if path and version:
         return Tool(name="glslc", version=version, path=path, digest=digest.of_value(said))
     why = f"{path} does not work" if path else "no glslc on PATH to compile shaders with"
-    return Absence(what="glslc", why=why, hint=_TABLE["glslc"]["hint"])
+    return Missing(what="glslc", why=why, packages=_TABLE["packages"]["glslc"])
 
 
-def _headers(host: Host) -> Tool | Absence:
-    table = _TABLE["vulkan-headers"]
-    path, text = _first_text(host, "include/vulkan/vulkan_core.h", table["files"])
+def _headers(host: Host) -> Tool | Missing:
+    table = _BUILD["headers"]
+    path = _first(host, table["sdk"], table["files"])
+    text = (host.read_text(path) if path else "") or ""
     if not text:
         why = "there is no vulkan/vulkan_core.h"
-        return Absence(what="vulkan-headers", why=why, hint=table["hint"])
+        return Missing(what="Vulkan headers", why=why, packages=_TABLE["packages"]["headers"])
     version = header_version(text)
     if table["word"] not in text:
         why = f"{path} ({version}) is too old: it does not know {table['word']}"
-        return Absence(what="vulkan-headers", why=why, hint=table["old_hint"])
+        newer = _TABLE["packages"]["newer-headers"]
+        return Missing(what="newer Vulkan headers", why=why, packages=newer)
     value = digest.of_value(text)
     return Tool(name="vulkan-headers", version=version, path=path, digest=value)
 
 
-def _spirv(host: Host) -> Tool | Absence:
-    table = _TABLE["spirv-headers"]
-    name = "share/cmake/SPIRV-Headers/SPIRV-HeadersConfig.cmake"
-    path, text = _first_text(host, name, table["files"])
-    if not text:
+def _library(host: Host) -> Missing | None:
+    """The loader is linked by its name without a version. No tool: it leaves no bytes behind."""
+    table = _BUILD["library"]
+    if _first(host, table["sdk"], table.get(host.system()[0], ())):
+        return None
+    why = "there is no Vulkan library to link with (libvulkan.so, vulkan-1.lib)"
+    return Missing(what="Vulkan library", why=why, packages=_TABLE["packages"]["headers"])
+
+
+def _spirv(host: Host) -> Tool | Missing:
+    table = _BUILD["spirv-headers"]
+    path = _first(host, table["sdk"], table["files"])
+    if not path:
         why = "there is no CMake package SPIRV-Headers"
-        return Absence(what="spirv-headers", why=why, hint=table["hint"])
+        return Missing(what="SPIR-V headers", why=why, packages=_TABLE["packages"]["spirv-headers"])
     about = host.read_text(path.replace("Config.cmake", "ConfigVersion.cmake")) or ""
     version = re.search(r'set\(PACKAGE_VERSION "([0-9.]+)"', about)
     return Tool(name="spirv-headers", version=version[1] if version else "unknown", path=path)
 
 
-def _first_text(host: Host, inside_sdk: str, usual: list[str]) -> tuple[str, str]:
-    """Path and text of the first file that can be read: the Vulkan SDK's, else a usual one."""
+def _first(host: Host, inside_sdk: Iterable[str], usual: Iterable[str]) -> str:
+    """The first of the files that is there: the Vulkan SDK's, else a usual one, else empty."""
     sdk = host.environ.get("VULKAN_SDK")
-    for path in ([f"{sdk}/{inside_sdk}"] if sdk else []) + usual:
-        if text := host.read_text(path):
-            return path, text
-    return "", ""
+    own = (f"{sdk}/{name}" for name in inside_sdk) if sdk else ()
+    return next((path for path in (*own, *usual) if host.exists(path)), "")

@@ -1,9 +1,10 @@
 """Unpacks a ``.tar.gz`` whose names are not trusted, completely or not at all.
 
 Only regular files and folders come out, under names that mean the same on every system: no
-absolute names, no ``..``, no links, no devices, nothing twice. Python's own ``data`` filter is
-asked too where there is one (3.10.12, 3.11.4 and later). Folders named ``.git`` are left out: they
-are half of the pinned archive, and a build must not read its version from them.
+absolute names, no ``..``, no devices, nothing twice. Python's own ``data`` filter is asked too
+where there is one (3.10.12, 3.11.4 and later). Symbolic links inside the archive are left out, and
+so are folders named ``.git``: they are half of the pinned archive, and a build must not read its
+version from them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import posixpath
 import re
 import shutil
 import tarfile
@@ -97,7 +99,7 @@ def _extract(stream: IO[bytes], folder: Path, emit: Emit, limit: int) -> None:
                     raise ValueError(f"passes the limit of {limit} bytes or {MAX_MEMBERS} members")
             except (ValueError, getattr(tarfile, "FilterError", ValueError)) as error:
                 raise _unsafe(member, str(error)) from error
-            if ".git" not in path.parts:
+            if ".git" not in path.parts and not member.issym():
                 _write(tar, member, folder / path)
             meter.at(stream.tell())
         while plain.read(_BLOCK):
@@ -110,7 +112,9 @@ def _checked(
 ) -> PurePosixPath:
     """The member's path, entered into ``kinds``. Raises ValueError or tarfile.FilterError."""
     path = safe_name(member.name)
-    if not (member.isreg() or member.isdir()):
+    if member.issym():
+        _check_link(path, member.linkname)
+    elif not (member.isreg() or member.isdir()):
         raise ValueError("is neither a regular file nor a folder")
     if member.size < 0:
         raise ValueError("has a negative size")
@@ -123,6 +127,14 @@ def _checked(
     if hasattr(tarfile, "data_filter"):
         tarfile.data_filter(member, str(folder))
     return path
+
+
+def _check_link(path: PurePosixPath, target: str) -> None:
+    """Links inside the archive are left out: old sources have some for another build system, and
+    nothing needs them. Raises ValueError for one that leaves it; nobody means well with that."""
+    safe = posixpath.normpath(posixpath.join(path.parent, target))
+    if target.startswith("/") or safe.startswith("../") or safe == "..":
+        raise ValueError("is a link that leaves the archive")
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:

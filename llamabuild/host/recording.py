@@ -63,7 +63,8 @@ class RecordingHost:
             folders=self._found,
             exist=tuple(self._exist),
             programs=self._programs,
-            said=tuple(self._said),
+            # Several may be asked at once; what one command said stays in order.
+            said=tuple(sorted(self._said, key=lambda one: one.command)),
         )
 
     @property

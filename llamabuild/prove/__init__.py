@@ -103,9 +103,10 @@ def prove(
 def _places(names: Sequence[str], *, gpu: bool) -> tuple[Place, ...]:
     """The CPU, always (it is the last back-end), and the device when there is one to use."""
     cpu = Place(name="CPU", gpu_layers=0, backends=tuple(names[-1:]))
-    if not gpu or len(names) == 1:
+    here = tuple(name for name in names if backends.BACKENDS[name].TRAITS.here)
+    if not gpu or len(here) == 1:
         return (cpu,)
-    return cpu, Place(name="device", gpu_layers=inference.ALL_LAYERS, backends=tuple(names))
+    return cpu, Place(name="device", gpu_layers=inference.ALL_LAYERS, backends=here)
 
 
 def _jobs(

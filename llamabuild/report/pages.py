@@ -3,11 +3,11 @@ terminal to ask, and the names of flags are never cut."""
 
 from __future__ import annotations
 
-import io
 import shlex
-import shutil
 from collections.abc import Iterable, Sequence
 
+from llamabuild import backends, cmake
+from llamabuild.dialect import Note, pip
 from llamabuild.model import (
     Absence,
     Artifact,
@@ -21,34 +21,65 @@ from llamabuild.model import (
     Toolchain,
 )
 from llamabuild.report import words
+from llamabuild.report.table import table
 from llamabuild.report.words import clean
 
-_WIDTH = 100
-_NARROWEST = 80
+
+def probe_page(hardware: Hardware, toolchain: Toolchain, redundant: Sequence[Absence] = ()) -> str:
+    """What this machine has, what llama.cpp will use of it (``redundant`` back-ends would add
+    nothing), and what is missing, why, and the command that adds it."""
+    near, far = _near((*hardware.absent, *toolchain.absent))
+    blocks = [
+        table(_has(hardware, toolchain)),
+        "\n".join(("llama.cpp will use:", table(_uses(hardware, redundant)))),
+    ]
+    if near:
+        blocks.append("\n".join(_absent("Missing", near)[1:]))
+    if far:
+        blocks.append(f"Not here: {', '.join(dict.fromkeys(one.what for one in far))}")
+    return "\n\n".join(blocks)
 
 
-def probe_page(hardware: Hardware, toolchain: Toolchain) -> str:
-    """What this machine has, what of it can be used, and what is missing, why, and the remedy."""
+def _has(hardware: Hardware, toolchain: Toolchain) -> list[tuple[str, str]]:
     cpu = hardware.cpu
     place = filter(None, (hardware.virtual_machine, hardware.container))
-    rows = [
+    free = f"{words.size(hardware.memory_available)} free of {words.size(hardware.memory)}"
+    return [
         ("Machine", ", ".join((f"{hardware.os} {hardware.os_version}", hardware.arch, *place))),
         ("C library", hardware.libc or "unknown"),
         ("CPU", clean(cpu.name) or clean(cpu.vendor) or "unknown"),
         ("Cores", f"{hardware.cores} usable ({_cores(hardware)})"),
-        (
-            "Memory",
-            f"{words.size(hardware.memory_available)} free of {words.size(hardware.memory)}",
-        ),
+        ("Memory", free),
         ("Disk", f"{words.size(hardware.disk_free)} free"),
-        ("CPU features", " ".join(one.name for one in cpu.features if one.usable) or "none known"),
-        *(("  not usable", _unusable(one)) for one in cpu.features if _noteworthy(one)),
-        *(("Device", _device(device)) for device in hardware.devices),
+        *(("Device", _device(device)) for device in hardware.devices if device.backend != "cpu"),
         *(row for one in toolchain.compilers for row in _compiler(one)),
         *(("Tool", f"{one.name} {one.version}  {one.path}") for one in toolchain.tools),
     ]
-    absent = _absent("Missing", (*hardware.absent, *toolchain.absent))
-    return "\n".join((_table(rows), *absent))
+
+
+def _uses(hardware: Hardware, redundant: Sequence[Absence]) -> list[tuple[str, str]]:
+    spare = {one.what: one for one in redundant}
+    used = [
+        device
+        for device in hardware.devices
+        if device.backend not in spare and device.backend != "cpu" and not device.lacks
+    ]
+    features = " ".join(one.name for one in hardware.cpu.features if one.usable)
+    return [
+        *((device.backend, _device(device)) for device in used),
+        ("cpu", features or "plain code: no extension is known to work"),
+        *(("  not used", _unusable(one)) for one in hardware.cpu.features if _noteworthy(one)),
+        *(("  not used", f"{one.what}: {clean(one.why)}") for one in redundant),
+    ]
+
+
+def _near(absences: Iterable[Absence]) -> tuple[list[Absence], list[Absence]]:
+    """What is there in part, or is no accelerator, and what is simply not there."""
+    near: list[Absence] = []
+    far: list[Absence] = []
+    for one in absences:
+        (near if one.seen or one.what not in backends.BACKENDS else far).append(one)
+    return near, far
 
 
 def plan_page(plan: Plan, key: str) -> str:
@@ -63,10 +94,42 @@ def plan_page(plan: Plan, key: str) -> str:
     ]
     flags = [(one.name, words.setting(one.value), clean(one.why)) for one in plan.flags]
     files = [(one.source, " ".join(one.options), clean(one.why)) for one in plan.source_options]
-    parts = [_table(head), "", _table(flags, ("flag", "value", "why"))]
+    parts = [table(head), "", table(flags, ("flag", "value", "why"))]
     if files:
-        parts += ["", _table(files, ("file", "options", "why"))]
+        parts += ["", table(files, ("file", "options", "why"))]
     return "\n".join((*parts, *_remedies(plan.remedies), *_absent("Not used", plan.absent)))
+
+
+def plan_as(style: str, plan: Plan, key: str) -> str:
+    """A plan as ``page``, ``markdown`` or ``cmake`` (arguments, one a line)."""
+    if style == "markdown":
+        return plan_markdown(plan)
+    if style == "cmake":
+        return "\n".join(cmake.define(flag.name, flag.value) for flag in plan.flags)
+    return plan_page(plan, key)
+
+
+def plan_pip(plan: Plan, hardware: Hardware, notes: Sequence[Note]) -> str:
+    """The command that makes pip build llama-cpp-python with these options, and as comments what
+    llama-cpp-python's own build makes of them."""
+    command, told = pip.pip_arguments(
+        plan.flags, plan.pin.version, hardware.os, hardware.arch, compiler=plan.compiler
+    )
+    return "\n".join((*_commented((*notes, *told)), command))
+
+
+def notes(told: Sequence[Note], style: str) -> list[str]:
+    """What became of options that the tree does not have."""
+    if not told:
+        return []
+    if style == "cmake":
+        return _commented(told)
+    rows = [(one.said, f"{one.name}: {clean(one.why)}") for one in told]
+    return ["", "In this llama.cpp:", table(rows)]
+
+
+def _commented(told: Sequence[Note]) -> list[str]:
+    return [f"# {one.said}: {one.name} ({clean(one.why)})" for one in told]
 
 
 def plan_markdown(plan: Plan) -> str:
@@ -99,7 +162,7 @@ def artifact_page(artifact: Artifact) -> str:
     following += [f"  pip install {shlex.quote(wheel)}"] if wheel else []
     return "\n".join(
         (
-            *(title, *places, _table(rows)),
+            *(title, *places, table(rows)),
             *("", *_proved(manifest.proof)),
             *_remedies(tuple(dict.fromkeys((*plan.remedies, *artifact.healed)))),
             *_absent("Not used", plan.absent),
@@ -111,7 +174,7 @@ def artifact_page(artifact: Artifact) -> str:
 def proof_page(proof: Proof) -> str:
     """Every check that was run, and what came out."""
     rows = [(one.name, clean(one.detail), _error(one.error)) for one in proof.checks]
-    return "\n".join((_table(rows, ("check", "result", "error")), "", *_proved(proof)))
+    return "\n".join((table(rows, ("check", "result", "error")), "", *_proved(proof)))
 
 
 def store_page(artifacts: Sequence[Artifact]) -> str:
@@ -129,8 +192,8 @@ def store_page(artifacts: Sequence[Artifact]) -> str:
         for one in artifacts
     ]
     total = sum(words.occupied(one) for one in artifacts)
-    table = _table(rows, ("key", "recipe", "made for", "size", "made on"))
-    return f"{table}\n\n{words.plural(len(rows), 'artifact')}, {words.size(total)}"
+    listed = table(rows, ("key", "recipe", "made for", "size", "made on"))
+    return f"{listed}\n\n{words.plural(len(rows), 'artifact')}, {words.size(total)}"
 
 
 def _cores(hardware: Hardware) -> str:
@@ -188,7 +251,7 @@ def _remedies(remedies: Sequence[Remedy]) -> list[str]:
         (one.name, clean(f"{one.why} ({one.evidence})" if one.evidence else one.why))
         for one in remedies
     ]
-    return ["", "Healed:", _table(rows)]
+    return ["", "Healed:", table(rows)]
 
 
 def _absent(title: str, absences: Sequence[Absence]) -> list[str]:
@@ -199,33 +262,9 @@ def _absent(title: str, absences: Sequence[Absence]) -> list[str]:
         rows.append((one.what, clean(one.why)))
         if one.hint:
             rows.append(("", f"next: {clean(one.hint)}"))
-    return ["", f"{title}:", _table(rows)]
+    return ["", f"{title}:", table(rows)]
 
 
 def _cell(text: str) -> str:
     """Text for a cell of a Markdown table."""
     return clean(text).replace("|", "\\|")
-
-
-def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """Columns without lines, so that they can be copied: the first is never wrapped, the last
-    takes what is left. Two columns without a head are names and values."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = len(head) or len(rows[0])
-    width = max(_NARROWEST, shutil.get_terminal_size((_WIDTH, 24)).columns)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(head))
-    for number in range(columns):
-        table.add_column(
-            head[number] if head else "",
-            no_wrap=number == 0,
-            overflow="fold",
-            max_width=20 if 0 < number < columns - 1 else None,
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))
-    stream = io.StringIO()
-    Console(file=stream, width=width, color_system=None, legacy_windows=False).print(table)
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llamabuild.host import Host
 from llamabuild.model import Absence, Compiler, Tool, Toolchain
-from llamabuild.toolchains import compilers, tools
+from llamabuild.toolchains import compilers, msvc, tools
 
 NO_COMPILER = Absence(
     what="compiler",
@@ -23,6 +23,12 @@ def detect(host: Host, isa_options: tuple[str, ...], *, cache: Path) -> Toolchai
     """
     found: list[Compiler] = []
     absent: list[Absence] = []
+    if host.system()[0] == "windows" and not compilers.explicit(host.environ):
+        visual = msvc.detect(host)
+        if isinstance(visual, Compiler):
+            found.append(visual)
+        else:
+            absent.append(visual)
     for cc, cxx in compilers.candidates(host):
         try:
             found.append(compilers.describe(cc, cxx, isa_options, host=host, cache=cache))

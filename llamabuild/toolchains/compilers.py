@@ -14,13 +14,15 @@ from pathlib import Path
 import msgspec
 
 from llamabuild import digest
+from llamabuild.facts import keep
 from llamabuild.host import Host, Limits
 from llamabuild.model import Compiler
 from llamabuild.toolchains import canary
-from llamabuild.toolchains.facts import keep
 
 FACTS_VERSION = 2
 _LIMITS = Limits(seconds=60)
+OLDEST = {"gcc": 9, "clang": 10, "msvc": 19}
+"""The first major versions that compile llama.cpp: C++17 with ``std::filesystem``."""
 _NAMES = (("gcc", "g++"), ("clang", "clang++"), ("cc", "c++"))
 _VERSIONED = tuple(range(24, 8, -1))
 _PROGRAMS = ("cc1", "cc1plus", "collect2", "as", "ld")
@@ -38,6 +40,14 @@ class _Facts(msgspec.Struct, frozen=True):
 def explicit(environ: Mapping[str, str]) -> bool:
     """True when the user chose the compiler with ``CC`` or ``CXX``; it is then never replaced."""
     return bool(environ.get("CC") or environ.get("CXX"))
+
+
+def too_old(compiler: Compiler) -> str | None:
+    """None when a compiler is new enough for llama.cpp, else what is wrong with it."""
+    oldest = OLDEST.get(compiler.family, 0)
+    if int(compiler.version.partition(".")[0]) >= oldest:
+        return None
+    return f"{compiler.cxx} is {compiler.family} {compiler.version}; llama.cpp needs {oldest}"
 
 
 def chosen(environ: Mapping[str, str]) -> tuple[str, str]:

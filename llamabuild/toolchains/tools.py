@@ -14,9 +14,9 @@ import msgspec
 
 from llamabuild import digest
 from llamabuild.errors import ToolMissing
+from llamabuild.facts import keep
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Tool
-from llamabuild.toolchains.facts import keep
 
 CMAKE_MINIMUM = (3, 21)
 """``cmake_language(DEFER)`` needs 3.19, the llama-cpp-python project 3.21."""

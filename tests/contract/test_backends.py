@@ -10,6 +10,8 @@ from llamabuild.host import Host
 from tests.golden import machines
 from tests.unit.recorded import RecordedHost
 
+ALWAYS = ("rpc", "cpu")
+"""These need nothing of the machine."""
 EVERY = pytest.mark.parametrize("name", list(backends.BACKENDS))
 
 
@@ -26,7 +28,8 @@ def test_the_cpu_is_last_and_always_there() -> None:
 @pytest.mark.parametrize("os", ["linux", "macos", "windows", "freebsd"])
 def test_on_a_bare_machine_it_is_absent_with_a_reason_and_a_next_step(name: str, os: str) -> None:
     found = detect(backends.BACKENDS[name], RecordedHost(os=os))
-    if name == "cpu":
+    if name in ALWAYS:
+        assert found.devices
         return
     assert found.devices == ()
     assert [absence.what for absence in found.absent if absence.what == name]
@@ -42,7 +45,7 @@ def test_its_words_are_good(name: str) -> None:
 
 @EVERY
 def test_its_flags_are_pure_and_each_says_why(name: str) -> None:
-    for machine, recorded in machines():
+    for machine, recorded in machines().items():
         hardware, toolchain = recorded.hardware, recorded.toolchain
         if name not in {device.backend for device in hardware.devices}:
             continue
@@ -68,3 +71,13 @@ def test_every_back_end_can_be_asked_for_in_a_recipe() -> None:
     for name in backends.BACKENDS:
         table = {"summary": "x", "backends": [name]}
         assert recipes.parse("x", table, tuple(backends.BACKENDS), where="x").backends == (name,)
+
+
+@EVERY
+def test_one_build_serves_one_device_and_none(name: str) -> None:
+    backend = backends.BACKENDS[name]
+    assert backend.together(()) is None
+    for recorded in machines().values():
+        for device in recorded.hardware.devices:
+            if device.backend == name:
+                assert backend.together((device,)) is None

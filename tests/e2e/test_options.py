@@ -7,6 +7,7 @@ import pytest
 from llamabuild import data
 from llamabuild.model import Source
 from llamabuild.options import Options, check, declared
+from tests import trees
 from tests.unit.test_options import flag, refused
 
 pytestmark = pytest.mark.llama
@@ -22,6 +23,7 @@ def test_real_tree_knows_what_cmake_knows(real: Options) -> None:
     assert real.aliases["LLAMA_CUBLAS"] == "GGML_CUDA"
     table = data.load(data.package("options.toml"))
     assert real.read == set(table["read"])
+    assert real == trees.options(trees.NEWEST)
     check(map(flag, ["GGML_NATIVE", "GGML_AVX512_BF16", "LLAMA_BUILD_NUMBER", "MTMD_VIDEO"]), real)
 
 

@@ -130,7 +130,7 @@ def test_into_something_that_is_no_environment_is_said_before_anything_is_built(
 def test_every_flag_of_every_recorded_machine_exists_in_the_tree(source: Source) -> None:
     declared = options.declared(source.tree)
     planned = 0
-    for _, machine in machines():
+    for machine in machines().values():
         for name in recipes.names():
             recipe = recipes.load(name, tuple(BACKENDS))
             # Refusals are the business of the golden tests.

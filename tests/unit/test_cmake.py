@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from llamabuild import cmake
 from llamabuild.model import Flag, SourceOption
+from tests.unit import values
 
 
 def test_the_environment_is_a_short_list() -> None:
@@ -32,12 +36,42 @@ def test_differences_between_asked_and_configured() -> None:
     )
 
 
-def test_the_injected_file_names_the_source_its_folder_and_the_reason() -> None:
-    option = SourceOption(
-        source="ggml/src/ggml-cpu/amx/mmq.cpp", options=("-fno-dse",), why="stores are dropped"
+def test_the_compilers_own_options_may_have_ours_behind_them() -> None:
+    flags = (Flag(name="CMAKE_C_FLAGS", value="-msse4.2 -mbmi2", why=""),)
+    assert not cmake.differences(flags, {"CMAKE_C_FLAGS": "-msse4.2 -mbmi2 -ffile-prefix-map=a=b"})
+    for got in ("-msse4.2", "-mbmi2 -msse4.2", ""):
+        assert cmake.differences(flags, {"CMAKE_C_FLAGS": got})
+    assert cmake.differences(flags, {})
+
+
+def test_options_for_the_compilers_join_those_of_the_plan() -> None:
+    flags = (
+        Flag(name="CMAKE_C_FLAGS", value="-msse4.2", why=""),
+        Flag(name="GGML_X", value=True, why=""),
     )
-    text = cmake.injected((option,), ())
-    assert '"${CMAKE_CURRENT_SOURCE_DIR}/ggml/src/ggml-cpu/amx/mmq.cpp"' in text
-    assert 'DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/ggml/src"' in text
-    assert 'COMPILE_OPTIONS "-fno-dse"' in text
-    assert "# stores are dropped" in text
+    argv = cmake.configure(
+        replace(values.plan(), flags=flags),
+        cmake="cmake",
+        ninja="ninja",
+        ccache="",
+        tree=Path("/t"),
+        folder=Path("/b"),
+    )
+    ours = "-ffile-prefix-map=/t=llama.cpp"
+    assert [one for one in argv if "CMAKE_C_FLAGS" in one] == [
+        f"-DCMAKE_C_FLAGS:STRING=-msse4.2 {ours}"
+    ]
+    assert f"-DCMAKE_CXX_FLAGS:STRING={ours}" in argv
+    assert "-DGGML_X:BOOL=ON" in argv
+
+
+def test_the_injected_file_names_the_source_and_the_reason() -> None:
+    option = SourceOption(
+        source="ggml/src/ggml-cpu/amx/mmq.cpp", options=("-fno-dse", "-O1"), why="stores dropped"
+    )
+    text = cmake.injected((option, option), ())
+    asked = 'CALL llamabuild_source_options "ggml/src/ggml-cpu/amx/mmq.cpp" "-fno-dse;-O1"'
+    assert text.count(asked) == 2
+    assert text.count("function(llamabuild_source_options ") == 1
+    assert "# stores dropped" in text
+    assert "llamabuild_source_options" not in cmake.injected((), ())

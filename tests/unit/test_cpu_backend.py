@@ -34,7 +34,7 @@ OPTIONS = {
     },
     "loongarch64": {"GGML_LSX", "GGML_LASX"},
     "ppc64le": {"GGML_CPU_POWERPC_CPUTYPE"},
-    "s390x": {"GGML_VXE"},
+    "s390x": {"GGML_VXE", "CMAKE_C_FLAGS", "CMAKE_CXX_FLAGS"},
 }
 ALWAYS = {"GGML_NATIVE", "GGML_CPU_ALL_VARIANTS"}
 
@@ -124,6 +124,8 @@ def test_options_are_on_only_with_what_they_need(case: tuple[str, frozenset[str]
         (set(SPR) - {"amx_int8"}, (*ZEN4, "avx_vnni")),
         (set(SPR) - {"avx"}, ("sse4_2", "bmi2")),
         (("avx2", "fma"), ()),
+        (set(HASWELL) - {"fma"}, ("sse4_2", "avx", "f16c", "bmi2")),
+        (set(HASWELL) - {"f16c"}, ("sse4_2", "avx", "fma", "bmi2")),
     ],
 )
 def test_what_depends_on_a_missing_feature_goes_too(
@@ -220,9 +222,23 @@ def test_march_of_arm(features: tuple[str, ...], march: str) -> None:
     assert values(cpu.isa_flags("aarch64", features))["GGML_CPU_ARM_ARCH"] == march
 
 
+@pytest.mark.parametrize("newest", [8, 9, 10, 11])
+def test_power(newest: int) -> None:
+    features = [f"power{number}" for number in range(9, newest + 1)]
+    flags = values(cpu.isa_flags("ppc64le", features))
+    assert flags["GGML_CPU_POWERPC_CPUTYPE"] == f"power{newest}"
+
+
+def test_ibm_z_is_told_through_the_compiler() -> None:
+    flags = values(cpu.isa_flags("s390x", ("z15", "z16")))
+    assert flags["CMAKE_C_FLAGS"] == flags["CMAKE_CXX_FLAGS"] == "-march=z16"
+    assert flags["GGML_VXE"] is True
+    flags = values(cpu.isa_flags("s390x", ()))
+    assert flags["CMAKE_C_FLAGS"] == ""
+    assert flags["GGML_VXE"] is False
+
+
 def test_other_architectures() -> None:
-    power = cpu.isa_flags("ppc64le", ("power9",))
-    assert values(power)["GGML_CPU_POWERPC_CPUTYPE"] == "power9"
     riscv = values(cpu.isa_flags("riscv64", ()))
     assert not any(riscv.values())
     assert values(cpu.isa_flags("riscv64", ("v", "zfh", "zvfh")))["GGML_RV_ZVFH"] is True
@@ -264,9 +280,141 @@ def test_apple_has_variants_of_its_own() -> None:
         "apple_m4",
     )
     assert cpu.variants("aarch64", accepts, frozenset())[0][0] == "armv8.0_1"
+    assert cpu.variants("aarch64", accepts, frozenset(), os="android")[0] == (
+        *("android_armv8.0_1", "android_armv8.2_1", "android_armv8.2_2", "android_armv8.6_1"),
+        *("android_armv9.0_1", "android_armv9.2_1", "android_armv9.2_2"),
+    )
+    assert cpu.variants("aarch64", accepts, frozenset(), os="windows") == ((), ())
 
 
-@pytest.mark.parametrize("arch", ["x86_64", "aarch64", "riscv64"])
+@pytest.mark.parametrize(
+    ("arch", "names"),
+    [
+        ("ppc64le", "power0 power7_1 power7_2 power8_1 power8_2 power9 power10 power11"),
+        ("s390x", "z15 z16"),
+        ("riscv64", "riscv64_0 riscv64_v"),
+    ],
+)
+def test_variants_of_other_architectures(arch: str, names: str) -> None:
+    accepts = frozenset(cpu.all_compiler_options(arch))
+    assert cpu.variants(arch, accepts, frozenset()) == (tuple(names.split()), ())
+
+
+def test_a_compiler_without_power11_makes_the_other_variants() -> None:
+    accepts = frozenset(cpu.expected_options("gcc", "14.2.0", "ppc64le"))
+    kept, dropped = cpu.variants("ppc64le", accepts, frozenset())
+    assert kept[-1] == "power10"
+    assert dropped == (("power11", "the compiler does not know -mcpu=power11"),)
+
+
+def test_an_unknown_vsx_drops_its_variants() -> None:
+    accepts = frozenset(cpu.all_compiler_options("ppc64le")) - {"-mvsx"}
+    assert cpu.variants("ppc64le", accepts, frozenset())[0] == ("power0", "power7_1", "power8_1")
+
+
+# --- Visual C++ ----------------------------------------------------------------------------------
+
+
+def test_visual_cpp_is_asked_only_for_what_it_has() -> None:
+    flags = values(cpu.isa_flags("x86_64", SPR, family="msvc"))
+    lacking = {"FMA", "F16C", "AMX_TILE", "AMX_INT8", "AMX_BF16"}
+    assert set(flags) == (OPTIONS["x86_64"] | ALWAYS) - {f"GGML_{name}" for name in lacking}
+    assert flags["GGML_AVX512_BF16"] is False
+    on = {"SSE42", "AVX", "AVX2", "BMI2", "AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX_VNNI"}
+    assert {name for name, value in flags.items() if value} == {f"GGML_{name}" for name in on}
+
+
+@given(st.frozensets(st.sampled_from(SPR)))
+def test_visual_cpp_never_uses_what_the_cpu_has_not(features: frozenset[str]) -> None:
+    used = set(cpu.closed(features, "msvc"))
+    assert features >= used
+    assert not used & {"avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"}
+    assert len(used & {"avx2", "fma", "f16c"}) in (0, 3)  # /arch:AVX2 switches all of them on
+    flags = values(cpu.isa_flags("x86_64", features, family="msvc"))
+    assert (flags["GGML_AVX2"] is True) == ("avx2" in used)
+
+
+def test_visual_cpp_says_why_not() -> None:
+    why = {flag.name: flag.why for flag in cpu.isa_flags("x86_64", SPR, family="msvc")}
+    assert "Visual C++" in why["GGML_AVX512_BF16"]
+    vm = [*HASWELL[:2], "avx2"]
+    why = {flag.name: flag.why for flag in cpu.isa_flags("x86_64", vm, family="msvc")}
+    assert why["GGML_AVX2"] == "off: it needs F16C, FMA"
+
+
+def test_visual_cpp_expects_what_it_can() -> None:
+    expected = cpu.expected_options("msvc", "19.41", "x86_64")
+    assert "-mavx512vnni" in expected
+    assert not {"-mamx-int8", "-mavx512bf16"} & set(expected)
+
+
+def test_visual_cpp_on_arm_builds_for_this_machine_only() -> None:
+    flags = values(cpu.isa_flags("aarch64", ("asimddp", "fp16"), family="msvc"))
+    assert flags["GGML_NATIVE"] is True
+    assert flags["GGML_CPU_ARM_ARCH"] == ""
+    with pytest.raises(UnsupportedHardware, match="Visual"):
+        cpu.isa_flags("aarch64", (), family="msvc")
+
+
+def test_visual_cpp_makes_fewer_variants() -> None:
+    accepts = frozenset(cpu.expected_options("msvc", "19.41", "x86_64"))
+    kept, dropped = cpu.variants("x86_64", accepts, frozenset(), os="windows", family="msvc")
+    assert dropped == ()
+    assert kept == (
+        *("x64", "sse42", "sandybridge", "haswell", "skylakex", "cannonlake", "cascadelake"),
+        *("icelake", "alderlake"),
+    )
+    names = {flag.name for flag in cpu.fat_flags("x86_64", kept, family="msvc")}
+    assert not names & {"GGML_FMA", "GGML_F16C", "GGML_AMX_TILE"}
+
+
+@pytest.mark.parametrize(
+    ("features", "word"),
+    [
+        (ZEN4, "/arch:AVX512"),
+        (HASWELL, "/arch:AVX2"),
+        (("sse4_2", "avx"), "/arch:AVX"),
+        (("sse4_2",), "/arch:SSE4.2"),
+        ((), ""),
+    ],
+)
+def test_what_visual_cpp_is_really_given(features: tuple[str, ...], word: str) -> None:
+    flags = cpu.isa_flags("x86_64", features, family="msvc")
+    machine = [word] if word else []
+    assert cpu.disagreement(machine, flags, features) is None
+    assert cpu.disagreement(["/arch:IA32"], flags, features)
+
+
+# --- what the compiler is really given -----------------------------------------------------------
+
+
+def test_gcc_is_given_the_options_of_the_features() -> None:
+    flags = cpu.isa_flags("x86_64", HASWELL)
+    machine = [*cpu.compiler_options(HASWELL), "-mtune=generic"]
+    assert cpu.disagreement(machine, flags, HASWELL) is None
+    assert "planned" in (cpu.disagreement(machine[1:], flags, HASWELL) or "")
+    assert "by itself" in (cpu.disagreement(["-march=native"], flags, HASWELL) or "")
+
+
+def test_a_mac_is_given_its_march_and_its_oldest_system() -> None:
+    m2 = ("asimddp", "fp16", "i8mm")
+    flags = cpu.isa_flags("aarch64", m2)
+    machine = ["-mmacosx-version-min=15.0", "-march=armv8.6-a+dotprod+fp16+i8mm"]
+    assert cpu.disagreement(machine, flags, m2) is None
+    assert cpu.disagreement(machine[:1], flags, m2)
+
+
+def test_power_is_given_its_processor() -> None:
+    flags = cpu.isa_flags("ppc64le", ("power9",))
+    assert cpu.disagreement(["-mcpu=power9"], flags, ("power9",)) is None
+    assert cpu.disagreement(["-mcpu=power8"], flags, ("power9",))
+
+
+def test_a_fat_build_is_not_looked_at() -> None:
+    assert cpu.disagreement(["-mavx"], cpu.fat_flags("x86_64", ("one",)), ()) is None
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64", "riscv64", "ppc64le", "s390x"])
 def test_a_fat_build_leaves_every_option_to_its_variants(arch: str) -> None:
     flags = cpu.fat_flags(arch, ("one", "two"))
     found = values(flags)
@@ -280,12 +428,13 @@ def test_a_fat_build_leaves_every_option_to_its_variants(arch: str) -> None:
 
 
 def test_no_fat_build_without_variants() -> None:
-    with pytest.raises(UnsupportedHardware, match="loongarch64"):
-        cpu.fat_flags("loongarch64", ())
+    for arch in ("loongarch64", "aarch64"):  # ggml has none there, or not on this system
+        with pytest.raises(UnsupportedHardware, match=arch):
+            cpu.fat_flags(arch, ())
 
 
 def test_variants_name_only_known_words() -> None:
-    for arch in ("x86_64", "aarch64", "riscv64"):
+    for arch in ARCHES:
         known = {row.upstream for row in extensions(arch)}
         for row in rows("variant", arch):
             assert set(row.has) <= known

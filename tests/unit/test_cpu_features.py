@@ -7,34 +7,91 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamabuild.backends import cpu_features as cf
-from llamabuild.backends import cpu_sets, proc_cpuinfo
+from llamabuild.backends import cpu_flags, cpu_sets, proc_cpuinfo, sysctl
 from llamabuild.backends.cpu_features import Facts
 from llamabuild.host import Finished
+from tests.unit.recorded import RecordedHost
 
 MACHINES = Path(__file__).parents[1] / "machines" / "cpu"
 
 
+# /proc/cpuinfo, shortened to one processor of each kind. From archspec's test data are zen5,
+# arrow-lake, neoverse-n2, neoverse-v2, power10 and riscv64-v; pasted in public bug reports are
+# ampere-altra (of archspec), snapdragon-x, snapdragon-8-elite-gen-5 and rk3588 (arm-socs-table),
+# visionfive-2 (cpufetch), lichee-pi-4a (powertop), z13 (meson), z15 (gopsutil) and loongson-3a6000
+# (fastfetch). Put together from such pastes are zen2 and haswell-vm: a VirtualBox guest, which has
+# AVX2 without FMA, F16C and BMI2.
+#
 # What the labels of the machines must say when everything that is listed also runs.
 LABELS = {
     ("sapphire-rapids-vm", "x86_64"): "avx512-vnni-bf16-amx",
+    ("arrow-lake", "x86_64"): "avx2-vnni",
+    ("zen5", "x86_64"): "avx512-vnni-bf16",
     ("zen4", "x86_64"): "avx512-vnni-bf16",
+    ("zen2", "x86_64"): "avx2",
     ("haswell", "x86_64"): "avx2",
+    ("haswell-vm", "x86_64"): "avx",
     ("masked-avx512-vm", "x86_64"): "avx2",
     ("sandy-bridge", "x86_64"): "avx",
+    ("ampere-altra", "aarch64"): "armv8-a-dotprod-fp16",
     ("graviton3", "aarch64"): "armv8-a-dotprod-fp16-sve-i8mm",
+    ("neoverse-n2", "aarch64"): "armv8-a-dotprod-fp16-sve-i8mm-sve2",
+    ("neoverse-v2", "aarch64"): "armv8-a-dotprod-fp16-sve-i8mm-sve2",
+    ("snapdragon-x", "aarch64"): "armv8-a-dotprod-fp16-i8mm",
+    ("snapdragon-8-elite-gen-5", "aarch64"): "armv8-a-dotprod-fp16-sve-i8mm-sve2-sme",
     ("raspberry-pi-5", "aarch64"): "armv8-a-dotprod-fp16",
+    ("rk3588", "aarch64"): "armv8-a-dotprod-fp16",
     ("riscv64-v", "riscv64"): "rv64gc-v-zfh-zvfh-zihintpause",
+    ("visionfive-2", "riscv64"): "rv64gc",
+    ("lichee-pi-4a", "riscv64"): "rv64gc",
+    ("loongson-3a6000", "loongarch64"): "la64-lsx-lasx",
     ("power9", "ppc64le"): "power9",
-    ("z16", "s390x"): "baseline",
+    ("power10", "ppc64le"): "power10",
+    ("z13", "s390x"): "z-baseline",
+    ("z15", "s390x"): "z15",
+    ("z16", "s390x"): "z16",
 }
 NAMES = {
     "sapphire-rapids-vm": ("GenuineIntel", "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"),
     "zen4": ("AuthenticAMD", "AMD Ryzen 9 7950X 16-Core Processor"),
+    "zen5": ("AuthenticAMD", "AMD Ryzen 9 9950X 16-Core Processor"),
+    "ampere-altra": ("Arm", "Neoverse N1"),
     "graviton3": ("Arm", "Neoverse V1"),
+    "neoverse-v2": ("Arm", "Neoverse V2"),
+    "snapdragon-x": ("Qualcomm", "Oryon"),
     "raspberry-pi-5": ("Arm", "Cortex-A76"),
+    "rk3588": ("Arm", "Cortex-A55 + Cortex-A76"),
     "riscv64-v": ("spacemit", "x60"),
+    "visionfive-2": ("sifive", "u74-mc"),
+    "loongson-3a6000": ("Loongson", "Loongson-3A6000-HV"),
     "power9": ("IBM", "POWER9"),
-    "z16": ("IBM/S390", "machine = 3931"),
+    "power10": ("IBM", "POWER10"),
+    "z13": ("IBM", "z13 (machine 2964)"),
+    "z16": ("IBM", "z16 (machine 3931)"),
+}
+# What a build for the machine is told, beside everything that is off.
+OPTIONS = {
+    ("zen5", "x86_64"): "SSE42 AVX F16C FMA AVX2 BMI2 AVX_VNNI AVX512 AVX512_VBMI AVX512_VNNI "
+    "AVX512_BF16",
+    ("zen2", "x86_64"): "SSE42 AVX F16C FMA AVX2 BMI2",
+    ("haswell-vm", "x86_64"): "SSE42 AVX",
+    ("sapphire-rapids-vm", "x86_64"): "SSE42 AVX F16C FMA AVX2 BMI2 AVX_VNNI AVX512 AVX512_VBMI "
+    "AVX512_VNNI AVX512_BF16 AMX_TILE AMX_INT8 AMX_BF16",
+    ("raspberry-pi-5", "aarch64"): "armv8.2-a+dotprod+fp16",
+    ("ampere-altra", "aarch64"): "armv8.2-a+dotprod+fp16",
+    ("graviton3", "aarch64"): "armv8.6-a+dotprod+fp16+sve+i8mm",
+    ("neoverse-v2", "aarch64"): "armv8.6-a+dotprod+fp16+sve+i8mm+sve2",
+    ("snapdragon-x", "aarch64"): "armv8.6-a+dotprod+fp16+i8mm",
+    ("snapdragon-8-elite-gen-5", "aarch64"): "armv9.2-a+dotprod+fp16+sve+i8mm+sve2+sme",
+    ("riscv64-v", "riscv64"): "RVV RV_ZFH RV_ZVFH RV_ZIHINTPAUSE",
+    ("visionfive-2", "riscv64"): "",
+    ("lichee-pi-4a", "riscv64"): "",
+    ("loongson-3a6000", "loongarch64"): "LSX LASX",
+    ("power9", "ppc64le"): "power9",
+    ("power10", "ppc64le"): "power10",
+    ("z13", "s390x"): "",
+    ("z15", "s390x"): "VXE -march=z15 -march=z15",
+    ("z16", "s390x"): "VXE -march=z16 -march=z16",
 }
 
 
@@ -57,6 +114,19 @@ def test_what_a_recorded_machine_can_use(name: str, arch: str) -> None:
     used = cpu_sets.native_features(found)
     assert cpu_sets.level_name(arch, used) == LABELS[name, arch]
     assert all(feature.usable != bool(feature.why) for feature in found)
+
+
+@pytest.mark.parametrize(("name", "arch"), OPTIONS)
+def test_what_a_build_for_a_recorded_machine_is_told(name: str, arch: str) -> None:
+    assert told(arch, all_run(arch, proc_cpuinfo.words(machine(name)))) == OPTIONS[name, arch]
+
+
+def told(arch: str, facts: Facts) -> str:
+    """The options that are on and the texts, without their prefix."""
+    used = cpu_sets.native_features([cf.decide(row, facts) for row in cf.extensions(arch)])
+    flags = cpu_flags.isa_flags(arch, used)
+    on = (flag.name if flag.value is True else flag.value for flag in flags if flag.value)
+    return " ".join(str(one).removeprefix("GGML_") for one in on)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,6 +161,121 @@ def test_any_text_is_read(text: str) -> None:
     proc_cpuinfo.names(text)
 
 
+def test_x86_memory_encryption_is_no_scalable_matrix_extension() -> None:
+    words = proc_cpuinfo.words(machine("zen2"))
+    assert "sme" in words
+    assert "sme" not in {row.name for row in cf.extensions("x86_64")}
+
+
+def test_a_draft_of_the_vector_extension_is_not_the_vector_extension() -> None:
+    assert "v" not in proc_cpuinfo.words(machine("lichee-pi-4a"))
+    final = machine("lichee-pi-4a").replace("0.7.1", "1.0")
+    assert "v" in proc_cpuinfo.words(final)
+
+
+def test_an_unknown_machine_of_ibm_gets_what_every_compiler_makes() -> None:
+    unknown = machine("z16").replace("3931", "9999")
+    facts = all_run("s390x", proc_cpuinfo.words(unknown))
+    assert told("s390x", facts) == ""
+    assert proc_cpuinfo.names(unknown) == ("IBM", "(machine 9999)")
+
+
+def test_a_z16_without_its_vector_extension_is_a_z_baseline() -> None:
+    facts = all_run("s390x", proc_cpuinfo.words(machine("z16").replace(" vxe2", "")))
+    assert told("s390x", facts) == ""
+
+
+# --- macOS and Windows ---------------------------------------------------------------------------
+
+# `sysctl hw.optional machdep.cpu`, from archspec's test data; ice-lake is put together from XNU's
+# names and the CPUID words of a MacBook Pro of 2020.
+SYSCTL = Path(__file__).parents[1] / "machines" / "sysctl"
+MACS = {
+    ("m1", "aarch64"): ("Apple M1 Pro", "armv8.2-a+dotprod+fp16"),
+    ("m2", "aarch64"): ("Apple M2", "armv8.6-a+dotprod+fp16+i8mm"),
+    ("m3", "aarch64"): ("Apple M3 Max", "armv8.6-a+dotprod+fp16+i8mm"),
+    ("m4", "aarch64"): ("Apple M4 Max", "armv9.2-a+dotprod+fp16+nosve+i8mm+sme"),
+    ("m5", "aarch64"): ("Apple M5", "armv9.2-a+dotprod+fp16+nosve+i8mm+sme"),
+    ("skylake", "x86_64"): (
+        "Intel(R) Core(TM) i7-6700K CPU @ 4.00GHz",
+        "SSE42 AVX F16C FMA AVX2 BMI2",
+    ),
+    ("ice-lake", "x86_64"): (
+        "Intel(R) Core(TM) i5-1038NG7 CPU @ 2.00GHz",
+        "SSE42 AVX F16C FMA AVX2 BMI2 AVX512 AVX512_VBMI AVX512_VNNI",
+    ),
+}
+
+
+class Mac(RecordedHost):
+    """A Mac with one answer of sysctl, on which nothing can be executed."""
+
+    def __init__(self, name: str, arch: str) -> None:
+        text = (SYSCTL / f"{name}.txt").read_text()
+        super().__init__(os="macos", answers={"sysctl hw.optional machdep.cpu": text})
+        self.arch = arch
+
+    def system(self) -> tuple[str, str, str]:
+        return "macos", "15.0", self.arch
+
+
+@pytest.mark.parametrize(("name", "arch"), MACS)
+def test_a_mac_is_asked_through_sysctl(name: str, arch: str) -> None:
+    host = Mac(name, arch)
+    vendor = "Apple" if arch == "aarch64" else "GenuineIntel"
+    assert cf.identify(host) == (vendor, MACS[name, arch][0])
+    found = cf.detect_features(host, arch)
+    facts = Facts(words=sysctl.words(sysctl.ask(host)))
+    assert [feature.usable for feature in found] == [
+        cf.decide(row, facts).usable for row in cf.extensions(arch)
+    ]
+    assert told(arch, facts) == MACS[name, arch][1]
+    assert not any("cpuinfo" in command for command in host.started)
+
+
+def test_every_recorded_answer_of_sysctl_is_tested() -> None:
+    assert {path.stem for path in SYSCTL.glob("*.txt")} == {name for name, _ in MACS}
+
+
+def test_what_macos_refuses_is_not_there() -> None:
+    asked = sysctl.parse((SYSCTL / "ice-lake.txt").read_text())
+    refused = asked | {"hw.optional.avx512f": "0"}
+    assert told("x86_64", Facts(words=sysctl.words(asked))).endswith("AVX512_VNNI")
+    assert told("x86_64", Facts(words=sysctl.words(refused))) == "SSE42 AVX F16C FMA AVX2 BMI2"
+
+
+@given(st.text())
+def test_any_answer_of_sysctl_is_read(text: str) -> None:
+    sysctl.names(sysctl.parse(text))
+    sysctl.words(sysctl.parse(text))
+
+
+def test_a_mac_without_sysctl_asks_the_child() -> None:
+    out = "has asimddp\nhas fp16\nhas i8mm\nend\n"
+    child = Finished(code=0, out=out, err="")
+    host = RecordedHost(os="macos", answers={"cpu_child.py": child, "-m cpuinfo": "{}"})
+    found = cf.detect_features(host, "aarch64")
+    assert [feature.name for feature in found if feature.usable] == ["asimddp", "fp16", "i8mm"]
+    assert cf.identify(host) == ("unknown", "x86_64")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{", '"x"'])
+def test_a_windows_cpu_keeps_its_architecture_when_nothing_names_it(text: str) -> None:
+    host = RecordedHost(os="windows", answers={"-m cpuinfo": text})
+    assert cf.identify(host) == ("unknown", "x86_64")
+
+
+def test_a_snapdragon_x_under_windows() -> None:
+    """IsProcessorFeaturePresent answers for 43, 67 and 66; SVE and SME are not there."""
+    out = "".join(
+        f"has {name}\n" if step == "has" else f"try {name}\nok {name}\n"
+        for step in ("has", "try")
+        for name in ("asimddp", "fp16", "i8mm")
+    )
+    facts = cf.understand(Finished(code=0, out=f"{out}end\n", err=""))
+    assert told("aarch64", facts) == "armv8.6-a+dotprod+fp16+i8mm"
+
+
 # --- three states --------------------------------------------------------------------------------
 
 # CPUID of a Sapphire Rapids: everything in the table.
@@ -113,7 +298,7 @@ def changed(**fields: object) -> Facts:
     return Facts(**{**{name: getattr(FULL, name) for name in Facts.__slots__}, **fields})
 
 
-def states(name: str, facts: Facts) -> tuple[bool, bool, bool, str]:
+def states(name: str, facts: Facts) -> tuple[bool, bool, bool | None, str]:
     feature = cf.decide(row(name), facts)
     return feature.advertised, feature.enabled, feature.executed, feature.why
 
@@ -246,9 +431,16 @@ def test_names_are_unique_and_requirements_exist() -> None:
 
 
 def test_code_ends_with_a_return_and_leaves_no_upper_state() -> None:
-    ends = {"x86_64": "c3", "aarch64": "c0035fd6", "riscv64": "8280", "ppc64le": "2000804e"}
+    ends = {
+        "x86_64": "c3",
+        "aarch64": "c0035fd6",
+        "riscv64": "8280",
+        "ppc64le": "2000804e",
+        "s390x": "07fe",
+        "loongarch64": "2000004c",
+    }
     for extension in cf.extensions():
-        assert extension.code.endswith(ends.get(extension.arch, "2000004c"))
+        assert extension.code.endswith(ends[extension.arch])
         if "ymm" in extension.assembly or "zmm" in extension.assembly:
             assert extension.code.endswith("c5f877c3")  # vzeroupper; ret
         if "tilezero" in extension.assembly:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llamabuild.backends import Evidence, cuda, cuda_child, cuda_facts, cuda_probe
+from llamabuild.backends import Evidence, cuda, cuda_child, cuda_facts, cuda_probe, cuda_toolkits
 from llamabuild.host import Finished, Host
 from llamabuild.model import Device, Flag, Hardware, Tool, Toolchain
 from tests.unit import values
@@ -76,7 +76,7 @@ def machine(
 
 def why(host: Host) -> str:
     found = cuda.detect(host)
-    assert not found.devices
+    assert all(one.lacks for one in found.devices)
     assert not found.tools
     assert all(one.what == "cuda" and one.why and one.hint for one in found.absent)
     return found.absent[0].why
@@ -92,6 +92,8 @@ def test_a_gpu_with_all_it_needs_is_a_device() -> None:
             architecture="90",
             memory=150754820096,
             driver="580.65.06 (CUDA 13.0)",
+            vendor="nvidia",
+            kind="discrete",
         ),
     )
     versions = [(tool.name, tool.version) for tool in found.tools]
@@ -102,7 +104,7 @@ def test_a_gpu_with_all_it_needs_is_a_device() -> None:
 
 def test_without_a_driver_nothing_is_started() -> None:
     host = machine(files={})
-    assert why(host) == "no NVIDIA driver is loaded"
+    assert why(host) == "no NVIDIA driver is loaded, and no NVIDIA GPU is seen"
     assert host.started == []
 
 
@@ -153,7 +155,7 @@ def test_hidden_gpus_are_not_used(hidden: str) -> None:
 def test_a_gpu_that_the_toolkit_no_longer_knows_stands_beside_one_that_it_knows() -> None:
     survey = json.loads(CHILD) | {"gpus": [H200, PASCAL], "lost": ["GPU 2: GPU is lost"]}
     found = cuda.detect(machine(json.dumps(survey)))
-    assert [device.architecture for device in found.devices] == ["90"]
+    assert [device.architecture for device in found.devices if not device.lacks] == ["90"]
     assert "no longer compiles for compute capability 6.1" in found.absent[0].why
     assert found.absent[1].why == "GPU 2: GPU is lost"
 
@@ -161,7 +163,9 @@ def test_a_gpu_that_the_toolkit_no_longer_knows_stands_beside_one_that_it_knows(
 def test_a_driver_of_an_older_major_version_is_not_used() -> None:
     survey = json.loads(CHILD) | {"driver": "550.54.14", "cuda": "12.4"}
     said = why(machine(json.dumps(survey)))
-    assert said == "NVIDIA H200: the driver 550.54.14 knows CUDA 12.4, the toolkit is 13.0.88"
+    assert said == (
+        "NVIDIA H200 is here, but the driver 550.54.14 knows CUDA 12.4, the toolkit is 13.0.88"
+    )
 
 
 def test_a_divided_gpu_needs_an_instance() -> None:
@@ -170,6 +174,157 @@ def test_a_divided_gpu_needs_an_instance() -> None:
     assert "in MIG mode and has no instance" in why(machine(json.dumps(empty)))
     some = json.loads(CHILD) | {"gpus": [{**divided, "slices": 2, "memory": 16 << 30}]}
     assert cuda.detect(machine(json.dumps(some))).devices[0].name == "NVIDIA H200 (MIG)"
+
+
+# --- where there is no driver, or one in trouble --------------------------------------------------
+
+CARD = {
+    "/sys/bus/pci/devices/0000:01:00.0/class": "0x030000\n",
+    "/sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de\n",
+    "/sys/bus/pci/devices/0000:01:00.0/device": "0x1c03\n",
+}
+
+
+def absence(host: RecordedHost) -> tuple[str, str]:
+    (only,) = cuda.detect(host).absent
+    assert only.seen or "no NVIDIA GPU is seen" in only.why
+    return only.why, only.hint
+
+
+@pytest.mark.parametrize(
+    ("files", "said", "hint"),
+    [
+        (CARD, "10de:1c03) is here without NVIDIA's driver", "Install NVIDIA's driver"),
+        (
+            {**CARD, "/sys/bus/pci/devices/0000:01:00.0/driver/x": ""},
+            "nouveau drives it",
+            "Install NVIDIA's driver",
+        ),
+        ({**CARD, "/.dockerenv": ""}, "a container without access to the GPU", "--gpus all"),
+        (
+            {"/.dockerenv": "", "/usr/local/cuda/bin/nvcc": ""},
+            "a container without a GPU",
+            "--gpus all",
+        ),
+        ({"/.dockerenv": ""}, "no NVIDIA GPU is seen", "Install NVIDIA's driver"),
+    ],
+)
+def test_without_a_driver_the_reason_is_looked_for(
+    files: dict[str, str], said: str, hint: str
+) -> None:
+    why, next_step = absence(machine(files=files, nvcc=""))
+    assert said in why
+    assert hint in next_step
+
+
+@pytest.mark.parametrize(
+    ("child", "smi", "hint"),
+    [
+        ("Driver/library version mismatch", "", "Restart the machine"),
+        ("Unknown Error", "", "In a container: restart it"),
+        ("Insufficient Permissions", "", "may not use /dev/nvidia"),
+        ("GPU is lost", "", "fell off the bus"),
+        (
+            "NVML Shared Library Not Found",
+            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+            "Run `nvidia-smi`",
+        ),
+        (
+            "",
+            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.",
+            "Secure Boot",
+        ),
+    ],
+)
+def test_a_driver_in_trouble_gets_the_step_that_helps(child: str, smi: str, hint: str) -> None:
+    answer = json.dumps({"error": child}) if child else "garbage"
+    _, next_step = absence(machine(answer, smi=smi))
+    assert hint in next_step
+
+
+def test_inside_wsl_the_driver_is_that_of_windows() -> None:
+    host = machine(NO_NVML, files={"/dev/dxg": ""})
+    why, next_step = absence(host)
+    assert "(WSL 2)" in why
+    assert "in Windows" in next_step
+
+
+def test_nvidia_smi_of_wsl_is_found_where_it_is() -> None:
+    smi = "/usr/lib/wsl/lib/nvidia-smi"
+    host = RecordedHost(
+        files={"/dev/dxg": "", smi: ""},
+        answers={"cuda_child.py": NO_NVML, "nvidia-smi": SMI},
+    )
+    assert [one.architecture for one in cuda.detect(host).devices] == ["89", "86"]
+
+
+def test_a_jetson_without_nvml_is_known_by_its_device_tree() -> None:
+    tree = "nvidia,p3737-0000+p3701-0005\0nvidia,tegra234\0"
+    host = machine(NO_NVML, files={"/proc/device-tree/compatible": tree, **CUBLAS})
+    (device,) = cuda.detect(host).devices
+    assert (device.name, device.architecture) == ("NVIDIA Orin", "87")
+    assert (device.kind, device.lacks) == ("integrated", "")
+    assert device.memory == host.memory().total
+
+
+def test_a_gpu_that_is_too_old_for_ggml() -> None:
+    survey = json.loads(CHILD) | {"gpus": [{**PASCAL, "name": "Tesla K80", "capability": "3.7"}]}
+    assert "ggml needs 5.0" in why(machine(json.dumps(survey)))
+
+
+# --- several toolkits ----------------------------------------------------------------------------
+
+LOCAL = (
+    "/usr/local/cuda-11.8",
+    "/usr/local/cuda-12.4",
+    "/usr/local/cuda-12.8",
+    "/usr/local/cuda-13.0",
+)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "known", "chosen"),
+    [
+        (("8.9",), "13.0", "13.0"),
+        (("6.1", "8.9"), "13.0", "12.8"),
+        (("8.9",), "12.8", "12.8"),
+        (("8.9",), "12.2", "11.8"),  # the newest whose PTX the driver reads
+        (("12.0",), "12.8", "12.8"),
+        (("12.0", "6.1"), "13.0", "12.8"),
+        (("8.0",), "11.8", "11.8"),
+    ],
+)
+def test_the_toolkit_that_serves_best_is_chosen(
+    capabilities: tuple[str, ...], known: str, chosen: str
+) -> None:
+    host = RecordedHost(files={f"{root}/bin/nvcc": "" for root in LOCAL})
+    best = cuda_toolkits.best(cuda_toolkits.places(host), capabilities, known)
+    assert best is not None
+    assert best.version == chosen
+
+
+def test_the_users_own_choice_wins() -> None:
+    files = {f"{root}/bin/nvcc": "" for root in LOCAL}
+    for environ in ({"CUDA_HOME": LOCAL[0]}, {"CUDACXX": f"{LOCAL[0]}/bin/nvcc"}):
+        (only,) = cuda_toolkits.places(RecordedHost(files=files, environ=environ))
+        assert (only.nvcc, only.version) == (f"{LOCAL[0]}/bin/nvcc", "11.8")
+    elsewhere = RecordedHost(files=files, environ={"CUDA_HOME": "/nowhere"})
+    assert len(cuda_toolkits.places(elsewhere)) == len(LOCAL)
+
+
+def test_a_file_tells_the_version_before_the_folder_does() -> None:
+    told = {"/usr/local/cuda/version.json": '{"cuda": {"version": "12.6.3"}}'}
+    host = RecordedHost(files={"/usr/local/cuda/bin/nvcc": "", **told})
+    assert [one.version for one in cuda_toolkits.places(host)] == ["12.6.3"]
+    for broken in ("{", "[]", '{"cuda": 3}', '{"cuda": {"version": "x; rm"}}'):
+        files = {"/opt/cuda/bin/nvcc": "", "/opt/cuda/version.json": broken}
+        assert [one.version for one in cuda_toolkits.places(RecordedHost(files=files))] == [""]
+
+
+def test_toolkits_on_windows() -> None:
+    root = "C:/Program Files/NVIDIA GPU Computing Toolkit/CUDA/v12.8"
+    host = RecordedHost(os="windows", files={f"{root}/bin/nvcc.exe": ""})
+    assert [one.version for one in cuda_toolkits.places(host)] == ["12.8"]
 
 
 # --- flags ---------------------------------------------------------------------------------------
@@ -208,6 +363,11 @@ def planned(
         (("120",), "13.0.88", "580.65.06 (CUDA 13.0)", "120a-real"),
         (("89", "120"), "13.0.88", "580.65.06 (CUDA 13.0)", "89-real;120a-real"),
         ((), "13.0.88", "", "all-major"),
+        # A GPU newer than the toolkit runs PTX, when the driver compiles that of this toolkit.
+        (("120",), "12.4.131", "570.86.10 (CUDA 12.8)", "90-virtual"),
+        (("86", "120"), "12.4.131", "570.86.10 (CUDA 12.8)", "86-real;90-virtual"),
+        (("61", "89"), "12.8.93", "570.86.10 (CUDA 12.8)", "61-real;89-real;89-virtual"),
+        (("121",), "13.0.88", "580.95.05 (CUDA 13.0)", "121a-real"),
     ],
 )
 def test_architectures(architectures: tuple[str, ...], nvcc: str, driver: str, value: str) -> None:
@@ -218,9 +378,58 @@ def test_architectures(architectures: tuple[str, ...], nvcc: str, driver: str, v
 def test_architectures_are_what_cmake_accepts() -> None:
     accepted = re.compile(r"[0-9]+(a|f)?(-real|-virtual)?(;[0-9]+(a|f)?(-real|-virtual)?)*")
     for row in cuda_facts.TABLE["capability"]:
-        value = planned(row["number"].replace(".", ""))["CMAKE_CUDA_ARCHITECTURES"].value
-        assert isinstance(value, str)
-        assert accepted.fullmatch(value)
+        for toolkit in cuda_facts.TABLE["toolkit"]:
+            version, number = toolkit["version"], row["number"]
+            if cuda_facts.compatible(version, number) and (
+                not cuda_facts.newest_below(version, number)
+                or cuda_facts.numbers(number) < cuda_facts.numbers(row["first"])
+            ):
+                continue
+            planned_for = planned(number.replace(".", ""), nvcc=version, driver="1 (CUDA 99.0)")
+            value = planned_for["CMAKE_CUDA_ARCHITECTURES"].value
+            assert isinstance(value, str)
+            assert accepted.fullmatch(value), (version, number)
+            for word in re.findall(r"[0-9]+", value):
+                known = cuda_facts.capability_of(word)
+                assert cuda_facts.compatible(version, known) is None, (version, number)
+                assert cuda_facts.numbers(known) <= cuda_facts.numbers(number)
+
+
+def test_turing_without_tensor_cores_gets_pascals_code() -> None:
+    def value(name: str, nvcc: str) -> dict[str, Flag]:
+        device = Device(
+            backend="cuda", name=name, architecture="75", driver="580.65.06 (CUDA 13.0)"
+        )
+        hardware = replace(values.hardware(), devices=(device,))
+        tools = (Tool(name="nvcc", version=nvcc),)
+        toolchain = replace(values.toolchain(), tools=tools)
+        return {flag.name: flag for flag in cuda.flags(hardware, toolchain)}
+
+    slow = value("NVIDIA GeForce GTX 1660 Ti", "12.8.93")
+    assert slow["CMAKE_CUDA_ARCHITECTURES"].value == "61-virtual;80-virtual"
+    assert slow["GGML_CUDA_FORCE_MMQ"].value is True
+    for name, nvcc in (("NVIDIA GeForce RTX 2080", "12.8.93"), ("NVIDIA GeForce GTX 1650", "13.0")):
+        usual = value(name, nvcc)
+        assert usual["CMAKE_CUDA_ARCHITECTURES"].value == "75-real;75-virtual"
+        assert usual["GGML_CUDA_FORCE_MMQ"].value is False
+
+
+@pytest.mark.parametrize(
+    ("devices", "possible"),
+    [
+        ([("61", "(CUDA 12.8)"), ("120", "(CUDA 12.8)")], True),
+        ([("61", "(CUDA 13.0)"), ("110", "(CUDA 13.0)")], False),
+        ([("86", "(CUDA 12.2)"), ("110", "(CUDA 13.0)")], False),
+        ([("86", ""), ("110", "(CUDA 13.0)")], True),
+        ([], True),
+    ],
+)
+def test_which_gpus_one_build_serves(devices: list[tuple[str, str]], possible: bool) -> None:
+    some = tuple(
+        Device(backend="cuda", name=one, architecture=one, driver=f"1.2 {driver}".strip())
+        for one, driver in devices
+    )
+    assert (cuda.together(some) is None) == possible
 
 
 def test_options_that_would_bind_the_result_to_this_machine_are_off() -> None:
@@ -278,25 +487,29 @@ def test_which_toolkit_compiles_for_which_gpu(toolkit: str, capability: str, fit
 
 
 @pytest.mark.parametrize(
-    ("toolkit", "family", "major", "fits"),
+    ("toolkit", "family", "version", "fits"),
     [
-        ("11.8", "gcc", 11, True),
-        ("11.8", "gcc", 12, False),
-        ("11.6", "gcc", 11, True),
-        ("12.2", "gcc", 12, True),
-        ("12.2", "gcc", 13, False),
-        ("12.4.131", "clang", 17, True),
-        ("12.4.131", "clang", 18, False),
-        ("11.2", "clang", 9, True),
-        ("14.0", "gcc", 16, True),
-        ("14.0", "gcc", 17, False),
-        ("13.0", "appleclang", 15, False),
+        ("11.8", "gcc", "11.4.0", True),
+        ("11.8", "gcc", "12.1.0", False),
+        ("11.6", "gcc", "11.4.0", True),
+        ("12.2", "gcc", "12.3.0", True),
+        ("12.2", "gcc", "13.1.0", False),
+        ("12.4.131", "clang", "17.0.6", True),
+        ("12.4.131", "clang", "18.1.0", False),
+        ("11.2", "clang", "9.0.1", True),
+        ("14.0", "gcc", "16.1.0", True),
+        ("14.0", "gcc", "17.1.0", False),
+        ("13.0", "appleclang", "15.0.0", False),
+        ("11.8", "msvc", "19.39.33520", True),
+        ("11.8", "msvc", "19.40.33807", False),
+        ("13.1", "msvc", "19.50.35717", False),
+        ("13.2", "msvc", "19.50.35717", True),
     ],
 )
 def test_which_toolkit_accepts_which_compiler(
-    toolkit: str, family: str, major: int, fits: bool
+    toolkit: str, family: str, version: str, fits: bool
 ) -> None:
-    assert (cuda_facts.host_compiler(toolkit, family, major) is None) == fits
+    assert (cuda_facts.host_compiler(toolkit, family, version) is None) == fits
 
 
 def test_the_tables_are_in_order() -> None:
@@ -450,8 +663,8 @@ def test_detection_never_raises_and_devices_have_tools(
         },
     )
     found = cuda.detect(host)
-    assert bool(found.devices) == bool(found.tools)
-    assert found.devices or found.absent
+    assert any(not one.lacks for one in found.devices) == bool(found.tools)
+    assert all(one.lacks for one in found.devices) <= bool(found.absent)
 
 
 @settings(max_examples=300, deadline=None)

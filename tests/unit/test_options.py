@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 from llamabuild import data
 from llamabuild.errors import ConfigError
 from llamabuild.model import Flag
-from llamabuild.options import Options, check, declared, scan, without_comments
+from llamabuild.options import (
+    Options,
+    check,
+    declared,
+    decoded,
+    encoded,
+    scan,
+    without_comments,
+)
 
 TOP = r"""
 cmake_minimum_required(VERSION 3.14...3.28) # option(GGML_COMMENTED "no" ON)
@@ -38,6 +47,13 @@ message(STATUS "option(GGML_IN_STRING \"no\" ON)")
 if (NOT DEFINED LLAMA_BUILD_NUMBER)
     set(LLAMA_BUILD_NUMBER ${BUILD_NUMBER})
 endif()
+set( LLAMA_BUILD_COMMIT ${BUILD_COMMIT}) # only set: what is given from outside is lost
+list(APPEND ARCH_FLAGS -msse4.2 -march=${X}) # -mcommented
+set(NAME ggml-mtmd)
+function(ggml_add_cpu_backend_variant tag_name)
+    ggml_add_cpu_backend_variant_impl(${tag_name})
+endfunction()
+ggml_add_cpu_backend_variant(armv8.2_1 DOTPROD)
 llama_option_depr(FATAL_ERROR LLAMA_CUBLAS   GGML_CUDA)
 llama_option_depr(WARNING     LLAMA_CURL)
 """
@@ -75,6 +91,33 @@ def test_every_form_of_declaration(small: Options) -> None:
     }
     assert small.aliases == {"LLAMA_CUBLAS": "GGML_CUDA", "LLAMA_CURL": ""}
     assert small.read == {"LLAMA_BUILD_NUMBER"}
+    assert small.machine == {"-msse4.2", "-march="}
+    assert small.variants == {"armv8.2_1"}
+
+
+def test_a_scan_is_remembered(tmp_path: Path) -> None:
+    tree, cache = tmp_path / "tree", tmp_path / "cache"
+    tree.mkdir()
+    lists = tree / "CMakeLists.txt"
+    lists.write_text('option(GGML_A "" ON)')
+    os.utime(lists, (1, 1))
+    first = declared(tree, cache=cache, sha256="a")
+    (kept,) = (cache / "facts").iterdir()
+    (tree / "more.cmake").write_text('option(GGML_B "" ON)')  # an archive never changes
+    assert declared(tree, cache=cache, sha256="a") == first
+    assert set(declared(tree, cache=cache, sha256="b").declared) == {"GGML_A", "GGML_B"}
+    os.utime(lists, (2, 2))  # somebody works on it after all
+    assert set(declared(tree, cache=cache, sha256="a").declared) == {"GGML_A", "GGML_B"}
+    for damage in (b"", b"{}", b"[1]", kept.read_bytes()[:40]):
+        os.utime(lists, (1, 1))
+        kept.write_bytes(damage)
+        assert set(declared(tree, cache=cache, sha256="a").declared) == {"GGML_A", "GGML_B"}
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(tmp_path: Path) -> None:
+    (tmp_path / "CMakeLists.txt").write_text('option(GGML_A "" ON)')
+    (tmp_path / "facts").write_text("a file")
+    assert declared(tmp_path, cache=tmp_path, sha256="a").knows("GGML_A")
 
 
 def test_a_folder_that_is_no_tree(tmp_path: Path) -> None:
@@ -120,6 +163,7 @@ def test_table_is_sound() -> None:
     table = data.load(data.package("options.toml"))
     assert set(table) == {"read", "retired"}
     assert not set(table["read"]) & set(table["retired"])
+    assert table["read"] == sorted(table["read"])
     for name, successor in table["retired"].items():
         assert name.startswith(("GGML_", "LLAMA_"))
         assert name not in successor.replace(",", "").split()
@@ -137,4 +181,5 @@ def test_stripping_comments_ends_and_only_removes(text: str) -> None:
 def test_what_is_declared_is_found_and_passes(names: set[str]) -> None:
     have = scan([f'option({name} "a # b" ON) # option(GGML_no "x")\n' for name in names])
     assert set(have.declared) == names
+    assert decoded(encoded(have)) == have
     check(map(flag, names), have)

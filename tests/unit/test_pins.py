@@ -43,6 +43,18 @@ def test_shipped_pin_is_complete() -> None:
     assert pin.licence == "MIT"
 
 
+def test_every_shipped_pin_is_a_release_of_the_same_project() -> None:
+    shipped = load_pins()
+    assert len(shipped) == 8
+    assert len({pin.sha256 for pin in shipped.values()}) == 8
+    for name, pin in shipped.items():
+        assert name in ("llama-cpp-python", f"llama-cpp-python-{pin.version}")
+        assert pin.urls == (f"pypi:llama-cpp-python/llama_cpp_python-{pin.version}.tar.gz",)
+        assert pin.tree == "vendor/llama.cpp"
+        assert len(pin.commit) == 40
+        assert pin.licence == "MIT"
+
+
 @pytest.mark.parametrize("key", sorted(GOOD))
 def test_every_key_is_required(key: str) -> None:
     assert key in refusal({}, drop=key).message

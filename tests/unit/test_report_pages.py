@@ -79,9 +79,9 @@ def test_the_plan_fits_and_cuts_no_name() -> None:
     assert "next: Install it" in page
 
 
-@pytest.mark.parametrize("name", [name for name, _ in machines()])
+@pytest.mark.parametrize("name", list(machines()))
 def test_every_recorded_machine_can_be_shown(name: str) -> None:
-    machine = dict(machines())[name]
+    machine = machines()[name]
     page = pages.probe_page(machine.hardware, machine.toolchain)
     assert max(map(len, page.splitlines())) <= 100
     for absence in machine.hardware.absent:

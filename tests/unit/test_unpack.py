@@ -102,7 +102,8 @@ HOSTILE: dict[str, Callable[[], list[tuple[tarfile.TarInfo, bytes]]]] = {
     "newline": lambda: [(member("top/evil\n"), b"x")],
     "symlink out": lambda: [(link("top/out", "../../.."), b""), (member("top/out/evil"), b"x")],
     "symlink absolute": lambda: [(link("top/out", "/tmp"), b""), (member("top/out/evil"), b"x")],
-    "symlink inside": lambda: [(link("top/inside", "a.txt"), b"")],
+    "below a symlink": lambda: [(link("top/b", "vendor"), b""), (member("top/b/evil"), b"x")],
+    "symlink twice": lambda: [(link("top/a.txt", "vendor"), b"")],
     "symlink in .git": lambda: [(link("top/.git/out", "/tmp"), b"")],
     "hard link out": lambda: [(link("top/hard", "/etc/passwd", tarfile.LNKTYPE), b"")],
     "hard link inside": lambda: [(link("top/hard", "top/a.txt", tarfile.LNKTYPE), b"")],
@@ -131,6 +132,16 @@ def test_hostile_members_are_named_and_nothing_is_kept(tmp_path: Path, case: str
     assert caught.value.hint
     assert listing(tmp_path) == before
     assert os.listdir(inside) == ["a.tar.gz"]
+
+
+def test_links_inside_are_left_out(tmp_path: Path) -> None:
+    """Sources up to llama-cpp-python 0.3.2 hold a folder of them, for Swift."""
+    links = (link("top/spm/a.txt", "../a.txt"), b""), (link("top/dir", "./vendor"), b"")
+    unpack.unpack(archive(tmp_path, *links), tmp_path / "out", PIN, silent)
+    root = unpack.root(tmp_path / "out")
+    assert not os.path.lexists(root / "dir")
+    assert not os.path.lexists(root / "spm" / "a.txt")
+    assert (root / "a.txt").is_file()
 
 
 def test_absurd_sizes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Keeping what was learned about a tool, so that a warm run starts no process."""
+"""Keeping what was learned about a tool or a tree, so that a warm run need not ask again."""
 
 from __future__ import annotations
 
@@ -13,17 +13,7 @@ def keep(path: Path, data: bytes) -> None:
     (a read-only or full disk) is simply asked for again."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        keep_or_raise(path, data)
-
-
-def keep_or_raise(path: Path, data: bytes) -> None:
-    """Write a file, complete or not at all. Raises OSError when it cannot be written."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".fact-")
-    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".fact-")
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
         os.replace(name, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

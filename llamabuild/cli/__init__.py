@@ -1,0 +1,33 @@
+"""The command line: parse, call, print, exit code. stdout is the answer, stderr is the story.
+
+Heavy modules are imported inside the commands: ``llamabuild --help`` answers in a quarter second.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from llamabuild.cli import keep, look, make  # noqa: F401 - each adds its commands
+from llamabuild.cli.shared import main_group
+from llamabuild.errors import INTERRUPTED
+
+__all__ = ["main", "main_group"]
+
+
+def main() -> None:
+    """The entry point: a user's mistake never shows a traceback."""
+    try:
+        code = main_group.main(prog_name="llamabuild", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted; nothing half-made was kept.", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:  # `llamabuild store ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)

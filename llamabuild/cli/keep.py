@@ -1,0 +1,96 @@
+"""Commands about what is kept and known: recipes, pins, store, completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from llamabuild.cli.shared import command, main_group, settings, shared
+
+
+@command("recipes", "llamabuild recipes")
+def recipes(as_json: bool, cache: Path | None, progress: str) -> None:
+    """List the recipes."""
+    from llamabuild import backends, recipes, report
+
+    with settings(as_json, cache, progress):
+        known = [recipes.load(name, tuple(backends.BACKENDS)) for name in recipes.names()]
+        if as_json:
+            click.echo(report.to_json(known, "recipes"))
+        else:
+            click.echo("\n".join(f"{one.name:14} {one.summary}" for one in known))
+
+
+@command("pins", "llamabuild pins --json")
+def pins(as_json: bool, cache: Path | None, progress: str) -> None:
+    """List the pinned sources."""
+    from llamabuild import pins, report
+
+    with settings(as_json, cache, progress):
+        known = list(pins.load_pins().values())
+        if as_json:
+            click.echo(report.to_json(known, "pins"))
+        else:
+            for pin in known:
+                click.echo(f"{pin.name} {pin.version} (llama.cpp {pin.commit})  {pin.licence}")
+                click.echo(f"  sha256 {pin.sha256}, {pin.size} bytes")
+
+
+@main_group.group("store")
+def store_group() -> None:
+    """See, show and remove what is kept."""
+
+
+def _store_command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
+    def wrap(function: Callable[..., None]) -> click.Command:
+        return store_group.command(name, epilog=f"Example: {example}")(shared(function))
+
+    return wrap
+
+
+@_store_command("ls", "llamabuild store ls")
+def store_ls(as_json: bool, cache: Path | None, progress: str) -> None:
+    """List the kept artifacts, the newest first."""
+    from llamabuild import report, store
+    from llamabuild.report import pages
+
+    with settings(as_json, cache, progress) as use:
+        kept = store.artifacts(use.cache)
+        click.echo(report.to_json(list(kept), "store") if as_json else pages.store_page(kept))
+
+
+@_store_command("show", "llamabuild store show auto")
+@click.argument("artifact")
+def store_show(artifact: str, as_json: bool, cache: Path | None, progress: str) -> None:
+    """Show one artifact: plan, proof, remedies and files."""
+    from llamabuild import report, store
+    from llamabuild.report import pages
+
+    with settings(as_json, cache, progress) as use:
+        kept = store.find(use.cache, artifact)
+        click.echo(report.to_json(kept) if as_json else pages.artifact_page(kept))
+
+
+@_store_command("rm", "llamabuild store rm 3f9a1c2d")
+@click.argument("artifact")
+def store_rm(artifact: str, as_json: bool, cache: Path | None, progress: str) -> None:
+    """Remove one artifact."""
+    from llamabuild import report, store
+
+    with settings(as_json, cache, progress) as use:
+        kept = store.find(use.cache, artifact)
+        store.remove(use.cache, kept)
+        click.echo(report.to_json(kept) if as_json else str(kept.path))
+
+
+@main_group.command("completion", epilog='Example: eval "$(llamabuild completion bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the shell's completion script."""
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(main_group, {}, "llamabuild", "_LLAMABUILD_COMPLETE").source())

@@ -1,0 +1,117 @@
+"""Commands that make something: setup, build, prove, run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llamabuild.cli.shared import Settings, command, main_group, settings
+from llamabuild.cli.shared import recipe as load_recipe
+from llamabuild.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llamabuild.model import Artifact
+
+
+@command("setup", "llamabuild setup; llamabuild setup cpu-portable --into .venv")
+@click.argument("recipe", default="auto")
+@click.option("--into", type=click.Path(path_type=Path), help="Install the wheel into this venv.")
+@click.option("--offline", is_flag=True, help="Never open the network.")
+def setup(
+    recipe: str,
+    into: Path | None,
+    offline: bool,
+    as_json: bool,
+    cache: Path | None,
+    progress: str,
+) -> None:
+    """Make llama.cpp and llama-cpp-python for this machine, proved, and say where they are."""
+    from llamabuild import pipeline, report, store
+    from llamabuild.report import pages
+
+    with settings(as_json, cache, progress) as use:
+        if into:
+            _check_environment(into, use)
+        artifact = _provision(use, recipe, offline=offline)
+        if into:
+            pipeline.install(
+                artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
+            )
+        store.make_current(use.cache, artifact)
+        use.reporter.summary(artifact)
+        click.echo(report.to_json(artifact) if as_json else pages.artifact_page(artifact))
+
+
+def _check_environment(folder: Path, use: Settings) -> None:
+    """A wrong --into is said before anything is compiled."""
+    from llamabuild import wheels
+
+    wheels.interpreter_of(folder.absolute(), use.host)
+
+
+def _provision(use: Settings, name: str, *, offline: bool) -> Artifact:
+    from llamabuild import pins, pipeline
+
+    return pipeline.provision(
+        load_recipe(name),
+        pins.default_pin(),
+        host=use.host,
+        cache=use.cache,
+        emit=use.reporter,
+        offline=offline,
+    )
+
+
+@command("build", "PREFIX=$(llamabuild build cpu-portable)")
+@click.argument("recipe", default="auto")
+@click.option("--offline", is_flag=True, help="Never open the network.")
+def build(recipe: str, offline: bool, as_json: bool, cache: Path | None, progress: str) -> None:
+    """Like setup, but only prints the artifact's path."""
+    from llamabuild import report
+
+    with settings(as_json, cache, progress) as use:
+        artifact = _provision(use, recipe, offline=offline)
+        use.reporter.summary(artifact)
+        click.echo(report.to_json(artifact) if as_json else str(artifact.path))
+
+
+@command("prove", "llamabuild prove 3f9a1c2d")
+@click.argument("artifact", required=False)
+def prove(artifact: str | None, as_json: bool, cache: Path | None, progress: str) -> None:
+    """Prove a kept artifact again (ARTIFACT: recipe, path or the beginning of a key)."""
+    from llamabuild import pipeline, report, store
+    from llamabuild.report import pages
+
+    with settings(as_json, cache, progress) as use:
+        kept = store.find(use.cache, artifact) if artifact else store.current(use.cache)
+        proof = pipeline.reprove(kept, host=use.host, cache=use.cache, emit=use.reporter)
+        click.echo(report.to_json(proof) if as_json else pages.proof_page(proof))
+
+
+@main_group.command(
+    "run",
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: llamabuild run llama-server -- -m model.gguf --port 8080",
+)
+@click.argument("tool")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--artifact", help="Recipe, path or beginning of a key; else what was set up last.")
+@click.option("--cache", type=click.Path(path_type=Path), help="See `setup`.")
+def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path | None) -> None:
+    """Run a tool of the current artifact (what `setup` gave last)."""
+    from llamabuild import store
+
+    with settings(False, cache, "plain") as use:
+        kept = store.find(use.cache, artifact) if artifact else store.current(use.cache)
+        if wrong := store.damaged(kept):
+            raise ConfigError(
+                f"{kept.path / wrong} is not what was proved", "Run `llamabuild setup` again."
+            )
+        made = kept.manifest.plan.targets
+        tools = sorted(path.stem for path in (kept.path / "bin").iterdir() if path.stem in made)
+        if tool not in tools:
+            raise ConfigError(f"there is no tool {tool!r}", f"Tools: {', '.join(tools)}")
+        sys.exit(use.host.become([str(kept.path / "bin" / tool), *arguments]))

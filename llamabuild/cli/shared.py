@@ -1,0 +1,119 @@
+"""What every command shares: options, settings, how failures become exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from llamabuild import __version__
+from llamabuild.errors import LlamabuildError
+
+if TYPE_CHECKING:
+    from llamabuild.host import LocalHost
+    from llamabuild.model import Recipe
+    from llamabuild.report import Reporter
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_EPILOG_CODES = (
+    "Exit codes: 0 done, 1 a bug, 2 wrong use or recipe, 3 hardware lacks what was asked for, "
+    "4 a tool is missing, 5 fetching failed, 6 wrong hash or unsafe archive, 7 build failed, "
+    "8 proof failed, 9 store unusable, 10 disk full, 130 interrupted."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options that every command shares."""
+
+    host: LocalHost
+    cache: Path
+    reporter: Reporter
+    as_json: bool
+
+
+def shared(command: _Command) -> _Command:
+    """``--json``, ``--cache`` and ``--progress`` for a command."""
+    command = click.option("--json", "as_json", is_flag=True, help="Answer as JSON on stdout.")(
+        command
+    )
+    command = click.option(
+        "--cache",
+        type=click.Path(path_type=Path),
+        help="Folder of sources and artifacts (else $LLAMABUILD_CACHE, else the user's cache).",
+    )(command)
+    return click.option(
+        "--progress",
+        type=click.Choice(["auto", "terminal", "plain", "json", "github", "quiet"]),
+        default="auto",
+        help="How the story on stderr looks.",
+    )(command)
+
+
+@contextlib.contextmanager
+def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Settings]:
+    """Everything a command needs; failures are reported here, once, and become exit codes."""
+    from llamabuild import report, store
+    from llamabuild.host import LocalHost
+
+    host = LocalHost()
+    reporter = report.choose(host.environ, sys.stderr, progress)
+    try:
+        root = store.open_root(cache.absolute() if cache else store.default_root(host.environ))
+        yield Settings(host=host, cache=root, reporter=reporter, as_json=as_json)
+    except LlamabuildError as error:
+        reporter.failed(error)
+        if as_json:
+            click.echo(report.error_json(error))
+        raise click.exceptions.Exit(error.exit_code) from error
+    finally:
+        reporter.close()
+
+
+def command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command whose help ends with an example."""
+
+    def wrap(function: Callable[..., None]) -> click.Command:
+        return main_group.command(name, epilog=f"Example: {example}")(shared(function))
+
+    return wrap
+
+
+_ORDER = (
+    *("setup", "build", "plan", "probe", "prove", "run"),
+    *("recipes", "pins", "store", "completion"),
+)
+
+
+class _InOrder(click.Group):
+    """Commands in the order of use, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See click."""
+        del ctx
+        return sorted(self.commands, key=_ORDER.index)
+
+
+@click.group(
+    cls=_InOrder,
+    epilog=_EPILOG_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="llamabuild")
+def main_group() -> None:
+    """Give this machine the right llama.cpp, proved.
+
+    `llamabuild setup` looks at the machine, decides, fetches, compiles, proves and keeps.
+    """
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of this name, or in this file. Raises ConfigError."""
+    from llamabuild import backends, recipes
+
+    return recipes.load(name, tuple(backends.BACKENDS))
