@@ -11,6 +11,7 @@ from llamabuild.model import Absence, Device, Hardware, Recipe
 _NOT_BY_ITSELF = {
     "library": "it helps with long prompts only",
     "network": "it is for machines that work together",
+    "weak": "it is slower than the CPU beside it",
     "software": "it computes on the CPU, slower than the CPU back-end",
 }
 """Kinds of devices that only an explicit recipe uses, and why."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llamabuild import backends, data
-from llamabuild.backends import cpu
+from llamabuild.backends import apple, cpu
 from llamabuild.model import Compiler, Flag, Hardware, Pin, Recipe, Toolchain
 from llamabuild.toolchains import canary
 
@@ -61,6 +61,11 @@ def switches(chosen: tuple[str, ...]) -> tuple[Flag, ...]:
     )
 
 
+def platform(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
+    """What the operating system wants to be told, whatever is built."""
+    return apple.platform_flags(hardware, toolchain) if hardware.os == "macos" else ()
+
+
 def isa(
     recipe: Recipe,
     hardware: Hardware,
@@ -71,7 +76,7 @@ def isa(
     """The instruction set: one, spelled out, or in a fat build one for each variant."""
     if recipe.cpu == "fat":
         kept, _ = _variants(hardware, compiler)
-        return cpu.fat_flags(hardware.arch, kept)
+        return cpu.fat_flags(hardware.arch, kept, family=compiler.family)
     why = {}
     if recipe.cpu == "native":
         why = {feature.name: feature.why for feature in hardware.cpu.features if feature.why}
@@ -79,7 +84,8 @@ def isa(
             if name not in features and name not in why:
                 why[name] = _why_left_out(compiler, name, without)
     linked = Flag(name="GGML_BACKEND_DL", value=False, why="one set of back-ends, linked in")
-    return (linked, *cpu.isa_flags(hardware.arch, features, why=why))
+    own = cpu.isa_flags(hardware.arch, features, why=why, family=compiler.family)
+    return (linked, *own)
 
 
 def _variants(
@@ -87,7 +93,9 @@ def _variants(
 ) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
     """The CPU variants that this compiler gets right, and the others with the reason."""
     broken = canary.broken(compiler)
-    return cpu.variants(hardware.arch, compiler.accepts, broken, os=hardware.os)
+    return cpu.variants(
+        hardware.arch, compiler.accepts, broken, os=hardware.os, family=compiler.family
+    )
 
 
 def left_out(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> tuple[str, ...]:

@@ -132,7 +132,7 @@ def _fits(name: str, others: Sequence[str], machines: Mapping[str, Hardware]) ->
     if (mine.os, mine.arch, _kind(mine.libc)) != (first.os, first.arch, _kind(first.libc)):
         return False
     together = [*others, name]
-    if not _one_cpu(together, machines) and not cpu_sets.rows("variant", mine.arch):
+    if not _one_cpu(together, machines) and not cpu_sets.variant_rows(mine.arch, mine.os):
         return False
     devices = [device for one in together for device in _used(machines[one])]
     return not any(
@@ -175,11 +175,8 @@ def _loss(hardware: Hardware) -> str:
     mine = frozenset(cpu.native_features(hardware.cpu.features))
     known = cpu_features.extensions(hardware.arch)
     words = {row.upstream for row in known if row.name in mine}
-    special = "macos" if (hardware.arch, hardware.os) == ("aarch64", "macos") else ""
     rows = [
-        row
-        for row in cpu_sets.rows("variant", hardware.arch)
-        if row.os == special and set(row.has) <= words
+        row for row in cpu_sets.variant_rows(hardware.arch, hardware.os) if set(row.has) <= words
     ]
     best = max(rows, key=lambda row: len(row.has), default=None)
     lost = [

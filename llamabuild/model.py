@@ -52,8 +52,9 @@ class Cpu:
 class Device:
     """One accelerator that would run a build. ``architecture`` is the back-end's own word: "90",
     "gfx1100"; ``vendor`` is one lower-case word ("nvidia"), by which two back-ends know that they
-    see the same device; ``kind`` is "discrete", "integrated", "software" or empty; ``lacks`` is
-    what making a build for it would still need on this machine, empty when nothing."""
+    see the same device; ``kind`` is "discrete", "integrated", "weak", "software", "library",
+    "network" or empty; ``lacks`` is what making a build for it would still need on this machine,
+    empty when nothing."""
 
     backend: str
     name: str

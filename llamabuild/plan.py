@@ -6,6 +6,7 @@ that can change the bytes, the *fingerprint* says in words what the result asks 
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from llamabuild import backends, choice, dialect, digest, flags
@@ -49,15 +50,17 @@ def plan(
     """
     without |= set(recipe.without)
     chosen = choice.chosen(recipe, hardware, without)
-    compiler = compiler or _compiler(toolchain)
-    wanted = frozenset(cpu.closed(_cpu_features(recipe, hardware, compiler) - without))
+    compiler = compiler or _own_compiler(chosen, hardware, toolchain) or _compiler(toolchain)
+    usable = _cpu_features(recipe, hardware, compiler) - without
+    wanted = frozenset(cpu.closed(usable, compiler.family))
     compiler, sources, remedies, wanted = _mend(recipe, toolchain, compiler, wanted)
     features = cpu.ordered(wanted)
     merged = _merge(
-        flags.common(pin, toolchain, compiler, redistributable=recipe.cpu != "native"),
         flags.switches(chosen),
+        flags.platform(hardware, toolchain),
         flags.isa(recipe, hardware, compiler, features, without),
         *(backends.BACKENDS[name].flags(hardware, toolchain) for name in chosen),
+        usual=flags.common(pin, toolchain, compiler, redistributable=recipe.cpu != "native"),
         asked=recipe.flags,
     )
     return Plan(
@@ -132,6 +135,27 @@ def _left(recipe: Recipe, hardware: Hardware) -> tuple[Absence, ...]:
     return (*hardware.absent, *choice.redundant(hardware))
 
 
+def _own_compiler(
+    chosen: tuple[str, ...], hardware: Hardware, toolchain: Toolchain
+) -> Compiler | None:
+    """The compiler that a back-end wants for the whole tree, of its own tools."""
+    names = {backends.BACKENDS[name].TRAITS.compiler for name in chosen} - {""}
+    tool = next((tool for tool in toolchain.tools if tool.name in names), None)
+    if not tool:
+        return None
+    folder, name = os.path.split(tool.path)
+    return Compiler(
+        family=name.removesuffix(".exe"),
+        version=tool.version,
+        target=f"{hardware.arch}-{hardware.os}",
+        cc=os.path.join(folder, name.replace("icpx", "icx")),
+        cxx=tool.path,
+        digest=tool.digest,
+        accepts=frozenset(cpu.expected_options("intel", tool.version, hardware.arch)),
+        openmp=True,
+    )
+
+
 def _compiler(toolchain: Toolchain) -> Compiler:
     old = [why for one in toolchain.compilers if (why := compilers.too_old(one))]
     for one in toolchain.compilers:
@@ -150,11 +174,7 @@ def _cpu_features(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> fro
         return frozenset()
     usable = cpu.native_features(hardware.cpu.features)
     return frozenset(
-        cpu.closed(
-            name
-            for name in usable
-            if all(option in compiler.accepts for option in cpu.compiler_options((name,)))
-        )
+        name for name in usable if set(cpu.compiler_options((name,))) <= compiler.accepts
     )
 
 
@@ -176,7 +196,7 @@ def _mend(
             remedies.append(Remedy(name="other-compiler", why=why))
         else:
             lost = canary.features(trouble.canary)
-            features = frozenset(cpu.closed(features - lost))
+            features = frozenset(cpu.closed(features - lost, compiler.family))
             why = f"{trouble.why}; no option and no other compiler mends it"
             remedies.append(Remedy(name=f"without-{trouble.canary}", why=why))
     return compiler, tuple(sources), tuple(remedies), features
@@ -192,18 +212,22 @@ def _sound(toolchain: Toolchain, name: str) -> Compiler | None:
     return None
 
 
-def _merge(*groups: tuple[Flag, ...], asked: tuple[Flag, ...]) -> tuple[Flag, ...]:
-    """All flags, each once. What the recipe asked for replaces what was decided. Raises
-    ConfigError when two back-ends set one option differently: there is no silent last-wins."""
-    merged: dict[str, Flag] = {}
+def _merge(
+    *groups: tuple[Flag, ...], usual: tuple[Flag, ...], asked: tuple[Flag, ...]
+) -> tuple[Flag, ...]:
+    """All flags, each once: what is usual, in its place what was decided here, and in that place
+    what the recipe asked for. Raises ConfigError when two back-ends set one option differently:
+    there is no silent last-wins."""
+    decided: dict[str, Flag] = {}
     for flag in (flag for group in groups for flag in group):
-        known = merged.setdefault(flag.name, flag)
+        known = decided.setdefault(flag.name, flag)
         if known.value != flag.value and all(flag.name != own.name for own in asked):
             raise ConfigError(
                 f"{flag.name} is wanted as {known.value!r} ({known.why}) "
                 f"and as {flag.value!r} ({flag.why})",
                 f"Decide with a [flags] entry {flag.name} in the recipe.",
             )
+    merged = {flag.name: flag for flag in usual} | decided
     return tuple((merged | {flag.name: flag for flag in asked}).values())
 
 
@@ -213,7 +237,11 @@ def _fingerprint(
     """Like ``linux-x86_64-glibc2.36-avx512-vnni-bf16`` or ``…-avx2-cuda90``."""
     level = "fat" if recipe.cpu == "fat" else cpu.level_name(hardware.arch, features)
     devices = sorted(
-        {f"{d.backend}{d.architecture}" for d in hardware.devices if d.backend in chosen[:-1]}
+        {
+            f"{one.backend}{one.architecture}"
+            for one in hardware.devices
+            if one.backend in chosen[:-1] and not one.lacks
+        }
     )
     libc = hardware.libc.replace(" ", "")
     return "-".join(filter(None, (hardware.os, hardware.arch, libc, level, *devices)))

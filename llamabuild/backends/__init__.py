@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from llamabuild.backends import cann, cpu, cuda, hip, musa, opencl, rpc, sycl, vulkan
+from llamabuild.backends import blas, cann, cpu, cuda, hip, metal, musa, opencl, rpc, sycl, vulkan
 from llamabuild.backends.interface import Backend, Evidence, Found
 
 __all__ = ["BACKENDS", "Backend", "Evidence", "Found"]
@@ -14,10 +14,12 @@ BACKENDS: Final[Mapping[str, Backend]] = {
     "cuda": cuda,
     "hip": hip,
     "musa": musa,
+    "metal": metal,
     "cann": cann,
     "sycl": sycl,
     "vulkan": vulkan,
     "opencl": opencl,
+    "blas": blas,
     "rpc": rpc,
     "cpu": cpu,
 }

@@ -9,6 +9,7 @@ extension is executed, by a child (:mod:`llamabuild.backends.cpu_child`) that ma
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -36,6 +37,13 @@ __all__ = [
 _CHILD = "backends/cpu_child.py"
 _LIMITS = Limits(seconds=10)
 _REGISTERS = ("eax", "ebx", "ecx", "edx")
+
+
+_SAID = re.compile(
+    r"(?:has|ok|try) [\w.]+|trap \w+ .+|(?:permission|problem) .+|end|xcr0 [0-9a-f]{1,16}"
+    r"|cpuid [0-9]{1,10} [0-9]{1,10}(?: [0-9a-f]{1,8}){4}"
+)
+"""The lines that the child writes; whatever else is in its output is not its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +198,7 @@ def understand(child: Finished) -> Facts:
     {'avx': '', 'avx2': 'SIGILL when executed'}
     """
     told: dict[str, list[list[str]]] = {}
-    for line in filter(str.strip, child.out.splitlines()):
+    for line in filter(_SAID.fullmatch, child.out.splitlines()):
         first, *rest = line.split()
         told.setdefault(first, []).append(rest)
     texts = {key: [" ".join(words) for words in lines] for key, lines in told.items()}

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from llamabuild.backends import hip_build, hip_probe
 from llamabuild.backends.hip_build import Rocm
-from llamabuild.backends.hip_facts import ROWS, TABLE, served
+from llamabuild.backends.hip_facts import ROWS, TABLE, ever_served, served
 from llamabuild.backends.hip_probe import Gpu, Survey
 from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
 from llamabuild.host import Host
@@ -87,11 +87,12 @@ def _hiding(host: Host) -> str:
 def _judged(host: Host, gpus: tuple[Gpu, ...], survey: Survey, rocm: Rocm | None) -> Found:
     """Each GPU with what it lacks; a lack that several share is told once."""
     devices, absent = [], []
-    for gpu in gpus:
-        lacks, why, hint = _lacking(host, gpu, rocm)
+    judged = [(gpu, *_lacking(host, gpu, rocm)) for gpu in gpus]
+    other = any(not lacks for _, lacks, _, _ in judged)
+    for gpu, lacks, why, hint in judged:
         devices.append(_device(gpu, survey, lacks))
         if lacks:
-            absent.append(_absence(why, hint, gpu.name))
+            absent.append(_absence(why, _HINTS["another"] if other else hint, gpu.name))
     told = tuple({(one.why, one.hint): one for one in reversed(absent)}.values())[::-1]
     buildable = rocm is not None and any(not device.lacks for device in devices)
     tools = rocm.tools if rocm and buildable else ()
@@ -102,7 +103,8 @@ def _lacking(host: Host, gpu: Gpu, rocm: Rocm | None) -> tuple[str, str, str]:
     """What a build for a GPU lacks, why that is so, and what to do; empty when nothing."""
     if rocm is None:
         why = f"{gpu.name} is here, but no ROCm to build with"
-        return "ROCm's development files", why, hip_build.sdk_hint(host)
+        hint = hip_build.sdk_hint(host) if ever_served(gpu.gfx) else _HINTS["vulkan"]
+        return "ROCm's development files", why, hint
     if rocm.missing:
         why = f"{gpu.name} is here, but the ROCm in {rocm.root} lacks {rocm.missing}"
         return rocm.missing, why, rocm.hint

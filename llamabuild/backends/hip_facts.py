@@ -76,6 +76,15 @@ def served(gfx: str, rocm: str) -> bool:
     return not row.get("last") or version <= numbers(row["last"])
 
 
+def ever_served(gfx: str) -> bool:
+    """True when some ROCm serves an architecture, if only under a sibling's name.
+
+    >>> ever_served("gfx1100"), ever_served("gfx1031"), ever_served("gfx803")
+    (True, True, False)
+    """
+    return bool(ROWS.get(gfx, {}).get("first") or siblings(gfx))
+
+
 def numbers(version: str) -> tuple[int, ...]:
     """A version as numbers that compare.
 

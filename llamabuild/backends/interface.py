@@ -42,10 +42,12 @@ class Traits:
 
     Back-ends of one ``family`` define the same symbols, and one library holds one of them (empty:
     there is no other of its kind). ``here`` is True when it computes on this machine, so that a run
-    here can prove it. ``targets`` are tools of its own to build.
+    here can prove it. ``targets`` are tools of its own to build, ``compiler`` is the one of its
+    tools that has to compile the whole tree.
     """
 
     family: str = ""
+    compiler: str = ""
     here: bool = True
     targets: tuple[str, ...] = ()
 

@@ -25,6 +25,7 @@ together = any_together
 _LIMITS: Final = Limits(seconds=5)
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/metal.toml"))
 _HINTS: Final[dict[str, str]] = _TABLE["hint"]
+_NAMED: Final = re.compile(r"[A-Za-z][A-Za-z0-9 ()/+-]{1,60}")
 _PREFIXES: Final = ("MTL", "Metal")
 """What ggml calls its devices: ``MTL0``, in older trees ``Metal``."""
 
@@ -86,10 +87,10 @@ def parse_displays(text: str) -> tuple[Gpu, ...]:
 
 
 def _gpu(row: dict[str, Any]) -> Gpu:
-    name = row.get("sppci_model") or row.get("_name")
+    name = str(row.get("sppci_model") or row.get("_name") or "")
     keys = ("spdisplays_mtlgpufamilysupport", "spdisplays_metalfamily", "spdisplays_metal")
     metal = next((row[key] for key in keys if isinstance(row.get(key), str)), "")
-    return Gpu(name=name.strip() if isinstance(name, str) else "", metal=metal)
+    return Gpu(name=name if _NAMED.fullmatch(name) else "", metal=metal)
 
 
 def _listed(host: Host) -> tuple[Gpu, ...]:

@@ -22,7 +22,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 TITLE: Final = "Intel SYCL (oneAPI)"
 SWITCH: Final = "GGML_SYCL"
 _NAME: Final = "sycl"
-TRAITS: Final = Traits()
+TRAITS: Final = Traits(compiler="icpx")
 together = any_together
 _WSL: Final = "/dev/dxg"
 _HIDING: Final = ("ONEAPI_DEVICE_SELECTOR", "SYCL_DEVICE_ALLOWLIST", "SYCL_DEVICE_FILTER")
@@ -34,7 +34,8 @@ def detect(host: Host) -> Found:
     """GPUs that a SYCL program would use. No process is started where none of Intel's can be."""
     system, _, arch = host.system()
     if system not in TABLE["oneapi"]["roots"] or arch != "x86_64":
-        why = f"oneAPI, which builds it, is only for Linux and Windows on x86-64 (here: {system})"
+        here = f"{system} {arch}"
+        why = f"oneAPI, which builds it, is only for Linux and Windows on x86-64 (here: {here})"
         return _absent(why, "Use another back-end: Vulkan, or on a Mac Metal.")
     seen = _seen(host)
     if system == "linux" and not seen and not _unseen(host):

@@ -26,6 +26,7 @@ _VISIBLE: Final = "GGML_VK_VISIBLE_DEVICES"
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/vulkan.toml"))
 _MINIMUM: Final = (1, 2)
 """The Vulkan version that ggml asks of loader and driver (``ggml_vk_instance_init``)."""
+_WEAK: Final = tuple(_TABLE["weak"])
 _KINDS: Final = {"DISCRETE_GPU": "discrete", "INTEGRATED_GPU": "integrated", "CPU": "software"}
 
 
@@ -128,7 +129,7 @@ def _device(gpu: Gpu, lacks: str) -> Device:
         memory=gpu.memory,
         driver=f"{gpu.driver} (Vulkan {gpu.api})".strip(),
         vendor=_vendor(gpu),
-        kind=_KINDS.get(gpu.kind, ""),
+        kind="weak" if gpu.name.startswith(_WEAK) else _KINDS.get(gpu.kind, ""),
         lacks=lacks,
     )
 

@@ -96,7 +96,7 @@ def to_json(value: object, kind: str = "") -> str:
 
     >>> from llamabuild.model import Absence
     >>> to_json(Absence(what="cuda", why="no driver"))
-    '{"version":1,"kind":"absence","absence":{"what":"cuda","why":"no driver","hint":""}}'
+    '{"version":1,"kind":"absence","absence":{"what":"cuda","why":"no driver","hint":"","seen":""}}'
     >>> to_json([], "store")
     '{"version":1,"kind":"store","items":[]}'
     """

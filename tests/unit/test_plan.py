@@ -144,6 +144,7 @@ def test_two_back_ends_that_disagree_are_an_error() -> None:
         plan._merge(
             (Flag(name="X", value=True, why="a"),),
             (Flag(name="X", value=False, why="b"),),
+            usual=(),
             asked=(),
         )
 

@@ -12,6 +12,7 @@ from tests.unit import values
 
 CPU = Device(backend="cpu", name="n", architecture="x86_64")
 NO_CUDA = Absence(what="cuda", why="no NVIDIA driver is loaded", hint="Install it.")
+BASE = ("sse4_2", "avx", "f16c", "fma")
 AUTO = Recipe(name="auto", summary="")
 
 
@@ -25,14 +26,14 @@ def machine(*features: str) -> Hardware:
 
 
 def decided(hardware: Hardware, recipe: Recipe = AUTO) -> Plan:
-    accepts = frozenset({"-msse4.2", "-mavx", "-mavx2"})
+    accepts = frozenset({"-msse4.2", "-mavx", "-mavx2", "-mf16c", "-mfma"})
     return plan.plan(
         recipe, values.pin(), hardware, values.toolchain(values.compiler(accepts=accepts))
     )
 
 
 def explained(name: str) -> str:
-    hardware = machine("sse4_2", "avx")
+    hardware = machine(*BASE)
     return explanation.explain(name, decided(hardware), hardware, values.toolchain())
 
 
@@ -81,7 +82,7 @@ def test_an_unknown_name_gives_near_ones() -> None:
 
 
 def test_two_machines_show_only_what_differs() -> None:
-    one, other = machine("sse4_2", "avx"), machine("sse4_2", "avx", "avx2")
+    one, other = machine(*BASE), machine(*BASE, "avx2")
     said = comparison.compare(
         comparison.Side(name="old", hardware=one, plan=decided(one)),
         comparison.Side(name="new", hardware=other, plan=decided(other)),

@@ -30,7 +30,7 @@ LONG = Flag(
     value="q4_0-q4_0;q8_0-q8_0;f16-f16;bf16-bf16",
     why="[bold]not markup[/bold], " + "a reason that goes on " * 8,
 )
-ABSENT = Absence(what="cuda", why="no driver\nis loaded", hint="Install it")
+ABSENT = Absence(what="cuda", why="no driver\nis loaded", hint="Install it", seen="a GPU")
 
 
 @pytest.fixture(autouse=True)
