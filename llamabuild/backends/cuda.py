@@ -6,73 +6,74 @@ and driver, cuBLAS) is said with it. What fits what is data (``cuda.toml``).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from llamabuild import packages
-from llamabuild.backends import cuda_probe, cuda_toolkits, pci
-from llamabuild.backends.cuda_architectures import architectures
+from llamabuild.backends import cuda_hints, cuda_probe, cuda_toolkits, cuda_trouble
+from llamabuild.backends.cuda_architectures import architectures, code
+from llamabuild.backends.cuda_build import Toolkit
 from llamabuild.backends.cuda_facts import (
+    ROWS,
     TABLE,
+    best_toolkit,
     compatible,
-    host_compiler,
-    newest_below,
     numbers,
     one_toolkit,
+    runs,
+    wanted,
 )
-from llamabuild.backends.cuda_probe import Gpu, Survey, Toolkit
+from llamabuild.backends.cuda_host import host_flags
+from llamabuild.backends.cuda_probe import Gpu, Survey
+from llamabuild.backends.cuda_toolkits import Passed
+from llamabuild.backends.cuda_trouble import absence
 from llamabuild.backends.interface import Evidence, Found, Traits, on_device
 from llamabuild.host import Host
-from llamabuild.model import Absence, Compiler, Device, Flag, Hardware, Toolchain
+from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
 TITLE: Final = "NVIDIA CUDA"
 SWITCH: Final = "GGML_CUDA"
 TRAITS: Final = Traits(family="cuda")
 _NAME: Final = "cuda"
-_SMI: Final = "Run `nvidia-smi`: it must list the GPU."
+_DRIVERS: Final = [row for row in TABLE["toolkit"] if "driver" in row]
+_NO_TOOLKIT: Final = ("the CUDA toolkit (nvcc and cuBLAS)", "there is no nvcc to build for it")
 
 
 def detect(host: Host) -> Found:
     """GPUs with a working driver. A process is started only where a driver is loaded."""
-    doors = TABLE["places"]["driver"]
-    if not any(host.exists(path) for path in doors) and not cuda_probe.tegra(host):
-        return Found(absent=(_without_driver(host),))
+    if not cuda_probe.loaded(host):
+        return Found(absent=(cuda_trouble.no_driver(host),))
+    if not cuda_probe.jetson(host) and (outside := cuda_trouble.without_gpu(host)):
+        return Found(absent=(outside,))
     survey = cuda_probe.survey(host)
     if not survey.gpus:
-        return Found(absent=(_silent(host, survey),))
-    lost = tuple(_absence(one, "Check that GPU with `nvidia-smi`.", one) for one in survey.lost)
+        return Found(absent=(cuda_trouble.silent(host, survey),))
+    lost = tuple(cuda_trouble.lost(one) for one in survey.lost)
     names = ", ".join(dict.fromkeys(gpu.name for gpu in survey.gpus))
     if _hidden(host.environ.get("CUDA_VISIBLE_DEVICES")):
         why = f"CUDA_VISIBLE_DEVICES hides {names}"
-        return Found(absent=(_absence(why, "Unset CUDA_VISIBLE_DEVICES.", names), *lost))
-    able = [gpu for gpu in survey.gpus if not _idle(gpu)]
-    idle = tuple(_idle(gpu) for gpu in survey.gpus if gpu not in able)
-    toolkit = _toolkit(host, able, survey)
-    lacks = {gpu: _lack(gpu, survey, toolkit) for gpu in able}
-    devices = tuple(_device(gpu, survey, lacks[gpu]) for gpu in able)
-    usable = any(not one.lacks for one in devices)
+        return Found(absent=(absence(why, "Unset CUDA_VISIBLE_DEVICES.", names), *lost))
+    idle = tuple(filter(None, (_idle(host, gpu, survey) for gpu in survey.gpus)))
+    able = tuple(gpu for gpu in survey.gpus if not _idle(host, gpu, survey))
+    found = _buildable(host, able, survey) if able else Found()
     return Found(
-        devices=devices,
-        tools=toolkit.tools if toolkit and usable else (),
-        absent=(*_lacking(host, lacks, toolkit), *filter(None, idle), *lost),
+        devices=found.devices,
+        tools=found.tools,
+        absent=(*found.absent, *dict.fromkeys(idle), *lost),
     )
 
 
 def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
-    """Code for the GPUs of this machine, and nothing left to a default."""
-    tools = {tool.name: tool.version for tool in toolchain.tools}
+    """Code for the GPUs of this machine, and nothing left to a default. Which nvcc is taken needs
+    no option: the build has its folder first on PATH."""
+    tools = {tool.name: tool for tool in toolchain.tools}
+    version = tools["nvcc"].version if "nvcc" in tools else ""
     devices = [one for one in hardware.devices if one.backend == _NAME and not one.lacks]
-    own = architectures(devices, tools.get("nvcc", ""))
-    set_already = {flag.name for flag in own}
+    own = architectures(devices, version)
+    usual = (Flag(name=f["name"], value=f["value"], why=f["why"]) for f in TABLE["flag"])
     stub = "libcuda" in tools
     return (
         *own,
-        *(
-            Flag(name=f["name"], value=f["value"], why=f["why"])
-            for f in TABLE["flag"]
-            if f["name"] not in set_already
-        ),
+        *(flag for flag in usual if flag.name not in {one.name for one in own}),
         Flag(
             name="GGML_CUDA_NO_VMM",
             value=not stub,
@@ -80,7 +81,8 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
             if stub
             else "no libcuda.so to link with here; memory comes from a plain pool",
         ),
-        *_host_compiler_flags(toolchain, tools.get("nvcc", "")),
+        *_runtime(hardware, tools["cudart"].path if "cudart" in tools else ""),
+        *host_flags(toolchain, version),
     )
 
 
@@ -97,100 +99,109 @@ def judge(evidence: Evidence) -> str | None:
     return on_device(evidence, "CUDA")
 
 
-def _absence(why: str, hint: str, seen: str = "") -> Absence:
-    return Absence(what=_NAME, why=why, hint=hint, seen=seen)
-
-
-def _without_driver(host: Host) -> Absence:
-    """Why no driver is loaded: a container, a GPU without its driver, or no GPU at all."""
-    cards = pci.displays(host, "nvidia")
-    driver = packages.install(host, TABLE["packages"]["driver"])
-    inside = host.exists("/.dockerenv") or host.exists("/run/.containerenv")
-    if inside and (cards or _first_nvcc(host)):
-        hint = "Start the container with `--gpus all` (NVIDIA Container Toolkit on its host)."
-        what = "a container without access to the GPU" if cards else "a container without a GPU"
-        return _absence(f"this is {what}: no NVIDIA driver is visible", hint, "a container")
-    if not cards:
-        return _absence("no NVIDIA driver is loaded, and no NVIDIA GPU is seen", driver)
-    name = f"NVIDIA GPU (PCI 10de:{cards[0].device})"
-    other = " (nouveau drives it, which has no CUDA)" if cards[0].driver else ""
-    return _absence(f"an {name} is here without NVIDIA's driver{other}", driver, name)
-
-
-def _first_nvcc(host: Host) -> bool:
-    return bool(cuda_toolkits.places(host))
-
-
-def _silent(host: Host, survey: Survey) -> Absence:
-    why = survey.error or "an NVIDIA driver is loaded, but it lists no GPU"
-    hints = (row["hint"] for row in TABLE["trouble"] if row["says"] in why)
-    hint = next(hints, _SMI)
-    if host.exists("/dev/dxg"):
-        hint = "Update NVIDIA's driver in Windows; inside WSL none must be installed."
-        why = f"{why} (WSL 2)"
-    return _absence(why, hint, "an NVIDIA driver" if survey.error else "")
-
-
 def _hidden(visible: str | None) -> bool:
     """True when CUDA_VISIBLE_DEVICES hides every GPU: CUDA stops at the first invalid one."""
     return visible is not None and (not visible.strip() or visible.strip().startswith("-"))
 
 
-def _idle(gpu: Gpu) -> Absence | None:
+def _idle(host: Host, gpu: Gpu, survey: Survey) -> Absence | None:
     """Why no build would run on a GPU, whatever it is built with."""
     if gpu.mig and not gpu.slices:
         why = f"{gpu.name} is in MIG mode and has no instance"
-        return _absence(why, "Create one (nvidia-smi mig -cgi) or switch MIG off.", gpu.name)
+        return absence(why, "Create one (nvidia-smi mig -cgi) or switch MIG off.", gpu.name)
     if numbers(gpu.capability) < (5,):
         why = f"{gpu.name} has compute capability {gpu.capability}; ggml needs 5.0"
-        return _absence(why, "Nothing to do: the GPU is too old.", gpu.name)
+        return absence(why, "Nothing to do: the GPU is too old.", gpu.name)
+    if gpu.capability not in ROWS:
+        why = f"{gpu.name}: {compatible('', gpu.capability)}"
+        return absence(why, "Use Vulkan, or a newer llamabuild.", gpu.name)
+    if not wanted(gpu.capability, survey.cuda):
+        knows = f"its driver {survey.driver} knows CUDA {survey.cuda}"
+        why = f"{gpu.name}: {knows}, and no toolkit that can build ggml for it goes with that"
+        return absence(why, f"Update the driver. {cuda_hints.driver(host)}", gpu.name)
     return None
 
 
-def _toolkit(host: Host, gpus: Iterable[Gpu], survey: Survey) -> Toolkit | None:
-    capabilities = [gpu.capability for gpu in gpus]
-    place = cuda_toolkits.best(cuda_toolkits.places(host), capabilities, survey.cuda)
-    return cuda_probe.toolkit(host, place.nvcc) if place else None
+def _buildable(host: Host, gpus: Sequence[Gpu], survey: Survey) -> Found:
+    """The GPUs as devices, each with what it lacks, and the toolkit that serves them best."""
+    choice = cuda_toolkits.choose(host, [gpu.capability for gpu in gpus], survey.cuda)
+    toolkit = choice.toolkit
+    lacks = {gpu: _lack(gpu, survey, toolkit) for gpu in gpus}
+    devices = tuple(_device(gpu, survey, lacks[gpu][0]) for gpu in gpus)
+    usable = toolkit is not None and any(not one.lacks for one in devices)
+    return Found(
+        devices=devices,
+        tools=toolkit.tools if toolkit and usable else (),
+        absent=(
+            *_lacking(host, lacks, survey, toolkit),
+            *(_better(host, gpus, survey, toolkit) if toolkit and usable else ()),
+            *map(_passed, choice.passed),
+        ),
+    )
 
 
-def _lack(gpu: Gpu, survey: Survey, toolkit: Toolkit | None) -> str:
-    """What a build for a GPU lacks here; empty when nothing. Within a major version any driver
-    runs machine code of any toolkit; a driver of an older major version runs none."""
+def _lack(gpu: Gpu, survey: Survey, toolkit: Toolkit | None) -> tuple[str, str]:
+    """What a build for a GPU lacks here, and why; both empty when nothing."""
     if not toolkit:
-        return "there is no nvcc to build for it"
+        return _NO_TOOLKIT
     if toolkit.missing:
-        return toolkit.missing
-    if survey.cuda and numbers(survey.cuda)[:1] < numbers(toolkit.version)[:1]:
-        return (
-            f"the driver {survey.driver} knows CUDA {survey.cuda}, the toolkit is {toolkit.version}"
-        )
-    why = compatible(toolkit.version, gpu.capability)
-    if not why:
-        return ""
-    older = numbers(toolkit.version)[:2] <= numbers(survey.cuda)
-    if older and "needs" in why and newest_below(toolkit.version, gpu.capability):
-        return ""  # through PTX
-    return why
+        return toolkit.missing, toolkit.why
+    served = code(gpu.capability, toolkit.version, survey.cuda)
+    return ("", "") if served.word else (wanted(gpu.capability, survey.cuda), served.why)
 
 
-def _lacking(host: Host, lacks: dict[Gpu, str], toolkit: Toolkit | None) -> Iterator[Absence]:
+def _lacking(
+    host: Host, lacks: dict[Gpu, tuple[str, str]], survey: Survey, toolkit: Toolkit | None
+) -> Iterator[Absence]:
     """One absence for each thing that is lacking, with the GPUs that lack it."""
-    for lack in dict.fromkeys(filter(None, lacks.values())):
+    for lack in dict.fromkeys(one for one in lacks.values() if one[0]):
         names = ", ".join(dict.fromkeys(gpu.name for gpu, own in lacks.items() if own == lack))
-        yield _absence(f"{names} is here, but {lack}", _hint(host, lack, toolkit), names)
+        hint = _hint(host, [gpu.capability for gpu in lacks], survey, toolkit)
+        if served := [gpu for gpu, own in lacks.items() if not own[0]]:
+            hint = f"{hint.rstrip('.')}; {_leave_out(survey, served)}"
+        yield absence(f"{names} is here, but {lack[1]}", hint, names)
 
 
-def _hint(host: Host, lack: str, toolkit: Toolkit | None) -> str:
-    install = packages.install(host, TABLE["packages"]["toolkit"])
-    if not toolkit or not toolkit.version:
+def _hint(host: Host, capabilities: Sequence[str], survey: Survey, toolkit: Toolkit | None) -> str:
+    if not toolkit:
+        return cuda_hints.toolkit(host, capabilities, survey.cuda)
+    if toolkit.missing:
+        return cuda_hints.missing(host, toolkit, capabilities, survey.cuda)
+    install = cuda_hints.toolkit(host, capabilities, survey.cuda)
+    if runs(survey.cuda, toolkit.version):
         return install
-    if lack == toolkit.missing:
-        package = "libcublas-dev-" + "-".join(toolkit.version.split(".")[:2])
-        return f"Install cuBLAS's development files (NVIDIA's packages: apt install {package})."
-    if "driver" in lack:
-        known = lack.partition("knows CUDA ")[2].partition(",")[0]
-        return f"Update the driver, or use a CUDA {known} toolkit (CUDA_HOME chooses one)."
-    return "Install a CUDA toolkit that fits this GPU (CUDA_HOME chooses among several)."
+    major = numbers(toolkit.version)[:1]
+    needed = [row["driver"] for row in _DRIVERS if numbers(row["version"])[:1] == major]
+    update = f"Update the driver to {needed[0]} or newer" if needed else "Update the driver"
+    return f"{update}, or use an older toolkit. {install}"
+
+
+def _leave_out(survey: Survey, served: Sequence[Gpu]) -> str:
+    """How to run on the other GPUs: ggml ends when it meets one that it has no code for."""
+    if survey.lost:
+        return "without it, let CUDA_VISIBLE_DEVICES list the others only when running"
+    places = (str(place) for place, gpu in enumerate(survey.gpus) if gpu in served)
+    visible = f"CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES={','.join(places)}"
+    return f"without it, run what is built with {visible}"
+
+
+def _better(host: Host, gpus: Sequence[Gpu], survey: Survey, toolkit: Toolkit) -> Iterator[Absence]:
+    """What another toolkit would do better for GPUs that are newer than this one."""
+    best = best_toolkit([gpu.capability for gpu in gpus], survey.cuda)
+    for gpu in dict.fromkeys(gpus):
+        made = code(gpu.capability, toolkit.version, survey.cuda).makeshift
+        if made and best:
+            hint = cuda_hints.exact(host, best)
+            yield Absence(what=f"CUDA {best}", why=f"{gpu.name} runs {made}", hint=hint)
+
+
+def _passed(one: Passed) -> Absence:
+    hint = f"To take it all the same: export CUDACXX={one.place.nvcc}"
+    return Absence(
+        what=f"CUDA {one.place.version}".strip(),
+        why=f"{one.place.root} is passed over: {one.why}",
+        hint="Mend it or remove it." if one.broken else hint,
+    )
 
 
 def _device(gpu: Gpu, survey: Survey, lacks: str) -> Device:
@@ -207,22 +218,14 @@ def _device(gpu: Gpu, survey: Survey, lacks: str) -> Device:
     )
 
 
-def _host_compiler_flags(toolchain: Toolchain, toolkit: str) -> tuple[Flag, ...]:
-    """By itself nvcc takes ``g++`` from PATH: tell it what to take whenever that is not the first
-    compiler here, or is one it refuses."""
-    if not toolchain.compilers:
+def _runtime(hardware: Hardware, cudart: str) -> tuple[Flag, ...]:
+    """How the result finds CUDA's libraries again: CMake leaves a toolkit's folder out of RPATH,
+    even with ``CMAKE_INSTALL_RPATH_USE_LINK_PATH``."""
+    folder = cudart.rpartition("/")[0]
+    if hardware.os != "linux" or not folder or folder in TABLE["places"]["library"]:
         return ()
-    first = toolchain.compilers[0]
-    refusal = _refusal(first, toolkit)
-    if not refusal and os.path.basename(first.cxx) in ("g++", "cl.exe"):
+    if " " in folder:
         return ()
-    for compiler in toolchain.compilers:
-        if not _refusal(compiler, toolkit):
-            why = refusal or "the compiler that everything else is built with"
-            return (Flag(name="CMAKE_CUDA_HOST_COMPILER", value=compiler.cxx, why=why),)
-    why = f"{refusal}, and there is no other; it may work all the same"
-    return (Flag(name="CMAKE_CUDA_FLAGS", value="-allow-unsupported-compiler", why=why),)
-
-
-def _refusal(compiler: Compiler, toolkit: str) -> str | None:
-    return host_compiler(toolkit, compiler.family, compiler.version)
+    why = "the result finds CUDA's libraries, in a folder that the loader may not know"
+    names = ("CMAKE_SHARED_LINKER_FLAGS", "CMAKE_MODULE_LINKER_FLAGS")
+    return tuple(Flag(name=name, value=f"-Wl,-rpath,{folder}", why=why) for name in names)

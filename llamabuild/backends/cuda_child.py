@@ -25,7 +25,6 @@ def main() -> None:
 
 def survey(nvml: Any) -> dict[str, Any]:
     """Driver version, the CUDA version it knows, and the GPUs; ``lost`` are those in trouble."""
-    version = int(nvml.nvmlSystemGetCudaDriverVersion())
     gpus, lost = [], []
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
@@ -34,10 +33,19 @@ def survey(nvml: Any) -> dict[str, Any]:
             lost.append(f"GPU {index}: {error}")
     return {
         "driver": _text(nvml.nvmlSystemGetDriverVersion()),
-        "cuda": f"{version // 1000}.{version % 1000 // 10}",
+        "cuda": _cuda(nvml),
         "gpus": gpus,
         "lost": lost,
     }
+
+
+def _cuda(nvml: Any) -> str:
+    """The CUDA version that the driver knows; empty where it does not say (drivers before 410)."""
+    try:
+        version = int(nvml.nvmlSystemGetCudaDriverVersion())
+    except nvml.NVMLError:
+        return ""
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _gpu(nvml: Any, handle: Any) -> dict[str, Any]:

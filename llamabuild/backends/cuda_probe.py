@@ -1,4 +1,4 @@
-"""Ask NVIDIA's driver and toolkit what is there.
+"""Ask NVIDIA's driver what GPUs are there.
 
 Nothing here raises, and no parser makes up a GPU: only whole, plausible answers count.
 """
@@ -6,15 +6,13 @@ Nothing here raises, and no parser makes up a GPU: only whole, plausible answers
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
 
-from llamabuild import data, digest
+from llamabuild import data
 from llamabuild.backends.cuda_facts import TABLE, known_cuda
 from llamabuild.host import Finished, Host, Limits, python
-from llamabuild.model import Tool
 
 _LIMITS: Final = Limits(seconds=5)
 _SMI: Final = (
@@ -43,13 +41,13 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toolkit:
-    """An nvcc and what was found with it; ``missing`` says what a build still lacks."""
-
-    version: str
-    tools: tuple[Tool, ...]
-    missing: str = ""
+def loaded(host: Host) -> bool:
+    """True when a driver can be asked; a process is started only then. Every WSL 2 has /dev/dxg,
+    and NVIDIA's files beside it only where Windows has NVIDIA's driver."""
+    places = TABLE["places"]
+    if any(host.exists(path) for path in places["driver"]) or jetson(host):
+        return True
+    return host.exists("/dev/dxg") and any(host.exists(path) for path in places["wsl"])
 
 
 def survey(host: Host) -> Survey:
@@ -57,44 +55,28 @@ def survey(host: Host) -> Survey:
     child = data.package("backends/cuda_child.py")
     done = host.run([python(), "-I", str(child)], limits=_LIMITS)
     answer = parse_survey(done.out)
-    if answer and (answer.gpus or not answer.error):
+    if answer and answer.gpus:
+        return _filled(answer, host)
+    if module := jetson(host):
+        driver = answer.driver if answer and answer.driver else _linux_for_tegra(host)
+        return Survey(driver=driver, cuda=answer.cuda if answer else "", gpus=(module,))
+    if answer and not answer.error:
         return answer
-    if module := tegra(host):
-        return Survey(gpus=(module,))
     said = None
     if smi := _smi(host):
         said = host.run([smi, *_SMI], limits=_LIMITS)
         other = parse_smi(said.out)
         if other.gpus:
-            return other
+            return _filled(other, host)
     return Survey(error=_why_unanswered(done, answer, said))
 
 
-def toolkit(host: Host, nvcc: str) -> Toolkit:
-    """The toolkit of an nvcc and the libraries beside it."""
-    said = host.run([nvcc, "--version"], limits=_LIMITS)
-    version = nvcc_version(said.out)
-    if not version:
-        return Toolkit(version="", tools=(), missing=f"{nvcc} does not work")
-    dryrun = host.run([nvcc, "--dryrun", "-v", "x.cu"], limits=_LIMITS)
-    folders, places = nvcc_folders(dryrun.err + dryrun.out), TABLE["places"]
-    root = nvcc.rpartition("/bin/")[0]
-    header = _first(host, [*folders["I"], f"{root}/include", *places["include"]], "cublas_api.h")
-    stub = _first(host, [*folders["L"], *places["library"]], "libcuda.so")
-    tools = [Tool(name="nvcc", version=version, path=nvcc, digest=digest.of_value(said.out))]
-    if header:
-        tools.append(_cublas(host, header))
-    if stub:
-        tools.append(Tool(name="libcuda", version="", path=stub))
-    missing = "" if header else f"the CUDA {version} toolkit here has no cuBLAS headers"
-    return Toolkit(version=version, tools=tuple(tools), missing=missing)
-
-
-def tegra(host: Host) -> Gpu | None:
-    """The GPU of a Jetson module, by the device tree: older systems of it have no NVML."""
+def jetson(host: Host) -> Gpu | None:
+    """The GPU of a Jetson module, by the device tree: older systems of it have no NVML, or one
+    that says little. Only where its driver shows itself too."""
     chips = (host.read_text("/proc/device-tree/compatible") or "").split("\0")
     row = next((TABLE["tegra"][chip] for chip in chips if chip in TABLE["tegra"]), None)
-    if not row:
+    if not row or not any(host.exists(path) for path in TABLE["places"]["jetson"]):
         return None
     memory = host.memory().total
     return Gpu(name=f"NVIDIA {row['name']}", capability=row["capability"], memory=memory)
@@ -130,52 +112,44 @@ def parse_smi(text: str) -> Survey:
     return Survey(driver=driver, cuda=known_cuda(driver), gpus=tuple(gpus))
 
 
-def nvcc_version(text: str) -> str | None:
-    """The toolkit's version from ``nvcc --version``.
-
-    >>> nvcc_version("Cuda compilation tools, release 13.0, V13.0.88"), nvcc_version("garbage")
-    ('13.0.88', None)
-    """
-    found = re.search(r"release [0-9.]+, V([0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,6})?)", text)
-    return found[1] if found else None
-
-
-def nvcc_folders(dryrun: str) -> dict[str, list[str]]:
-    """Where nvcc looks for headers ("I") and libraries ("L"), from ``nvcc --dryrun``.
-
-    >>> nvcc_folders('#$ INCLUDES="-I/c/include"  \\n#$ LIBRARIES=  "-L/c/stubs" "-L/c/lib"')
-    {'I': ['/c/include'], 'L': ['/c/stubs', '/c/lib']}
-    """
-    lines = re.findall(r"(?m)^#\$ (?:INCLUDES|LIBRARIES)=.*$", dryrun)
-    pairs = [pair for line in lines for pair in re.findall(r'"-([IL])([^"]+)"', line)]
-    return {kind: [path for k, path in pairs if k == kind] for kind in "IL"}
-
-
 def _smi(host: Host) -> str | None:
     there = (path for path in TABLE["places"]["smi"] if host.exists(path))
     return host.which("nvidia-smi") or next(there, None)
 
 
+def _filled(answer: Survey, host: Host) -> Survey:
+    """With the CUDA version that its driver is known for, where nobody said it, and with the
+    machine's memory for GPUs that share it: NVML knows no size of their own."""
+    gpus = tuple(
+        msgspec.structs.replace(gpu, memory=host.memory().total)
+        if not gpu.memory and gpu.capability in TABLE["integrated"]
+        else gpu
+        for gpu in answer.gpus
+    )
+    cuda = answer.cuda or known_cuda(answer.driver)
+    return msgspec.structs.replace(answer, cuda=cuda, gpus=gpus)
+
+
+def _linux_for_tegra(host: Host) -> str:
+    """NVIDIA's name for a Jetson's system ("L4T 35.4.1"), or an empty string."""
+    text = host.read_text("/etc/nv_tegra_release") or ""
+    found = re.match(r"# R([0-9]{1,3}) \(release\), REVISION: ([0-9]{1,3}(?:\.[0-9]{1,3})?)", text)
+    return f"L4T {found[1]}.{found[2]}" if found else ""
+
+
 def _why_unanswered(done: Finished, answer: Survey | None, smi: Finished | None) -> str:
-    """The clearest reason that anybody gave."""
+    """What NVML said or did, and what nvidia-smi said, as far as it is a known saying."""
     library = "NVIDIA's management library (NVML)"
     if answer:
-        return f"{library} does not work: {answer.error}"
-    for row in TABLE["trouble"]:
-        if smi and row["says"] in smi.out + smi.err:
-            return f"nvidia-smi says: {row['says']}"
-    if done.timed_out:
-        return f"{library} did not answer within {_LIMITS.seconds:.0f} seconds"
-    return f"{library} could not be asked: {done.signal or f'exit code {done.code}'}"
-
-
-def _first(host: Host, folders: list[str], name: str) -> str | None:
-    paths = (f"{folder}/{name}" for folder in folders)
-    return next((path for path in paths if host.exists(path)), None)
-
-
-def _cublas(host: Host, header: str) -> Tool:
-    text = host.read_text(header) or ""
-    parts = re.findall(r"CUBLAS_VER_(?:MAJOR|MINOR|PATCH)\s+([0-9]+)", text)
-    version = ".".join(parts)
-    return Tool(name="cublas", version=version, path=header, digest=digest.of_value(text))
+        why = f"{library} does not work: {answer.error}"
+    elif done.timed_out:
+        why = f"{library} did not answer within {_LIMITS.seconds:.0f} seconds"
+    elif done.code:
+        why = f"{library} could not be asked: {done.signal or f'exit code {done.code}'}"
+    else:
+        why = f"{library} gave no answer that can be understood"
+    if smi and smi.timed_out:
+        return f"{why}; nvidia-smi did not answer"
+    said = (row["says"] for row in TABLE["trouble"] if smi and row["says"] in smi.out + smi.err)
+    known = next(said, "")
+    return f"{why}; nvidia-smi says: {known}" if known and known not in why else why
