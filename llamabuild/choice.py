@@ -70,7 +70,7 @@ def redundant(hardware: Hardware) -> tuple[Absence, ...]:
         elif new and not idle:
             why = f"ggml cannot have it in one library with {families[_family(name)]}"
             found.append(Absence(what=name, why=why, seen=new[0].name))
-        elif mine:
+        elif any(one.kind != "network" for one in mine):  # that is always there: not worth a word
             why = _why_redundant(mine, served, discrete)
             found.append(Absence(what=name, why=why, seen=mine[0].name))
     return tuple(found)

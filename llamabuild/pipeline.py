@@ -66,7 +66,7 @@ def _say(wanted: Plan, host: Host, emit: Emit) -> None:
         )
     for remedy in wanted.remedies:
         emit(Healed(remedy=remedy.name, why=remedy.why))
-    for absence in wanted.absent:
+    for absence in (one for one in wanted.absent if one.seen):
         emit(Noticed(message=f"{absence.what} is not used: {absence.why}"))
 
 

@@ -40,7 +40,7 @@ _REGISTERS = ("eax", "ebx", "ecx", "edx")
 
 
 _SAID = re.compile(
-    r"(?:has|ok|try) [\w.]+|trap \w+ .+|(?:permission|problem) .+|end|xcr0 [0-9a-f]{1,16}"
+    r"(?:has|ok|try) \S+|trap \S+ .+|(?:permission|problem) .+|end|xcr0 [0-9a-f]{1,16}"
     r"|cpuid [0-9]{1,10} [0-9]{1,10}(?: [0-9a-f]{1,8}){4}"
 )
 """The lines that the child writes; whatever else is in its output is not its own."""

@@ -89,7 +89,8 @@ def _backend(name: str, plan: Plan, hardware: Hardware) -> str:
         return "\n".join((head, *_own_flags(name, plan, hardware)))
     reasons = [one for one in (*plan.absent, *hardware.absent) if one.what == name]
     if not reasons:
-        return f"{module.TITLE} is not used: recipe {plan.recipe} asks for {plan.requested}."
+        asked = f"recipe {plan.recipe} asks for {plan.requested}"
+        return f"{module.TITLE} is not used: {asked}, and it is used only where it is named."
     return "\n".join((f"{module.TITLE} is not used.", *_absences(reasons)))
 
 

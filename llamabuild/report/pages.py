@@ -36,7 +36,7 @@ def probe_page(hardware: Hardware, toolchain: Toolchain, redundant: Sequence[Abs
     if near:
         blocks.append("\n".join(_absent("Missing", near)[1:]))
     if far:
-        blocks.append(f"Not here: {', '.join(dict.fromkeys(one.what for one in far))}")
+        blocks.append(_not_here(far))
     return "\n\n".join(blocks)
 
 
@@ -73,6 +73,10 @@ def _uses(hardware: Hardware, redundant: Sequence[Absence]) -> list[tuple[str, s
     ]
 
 
+def _not_here(far: Iterable[Absence]) -> str:
+    return f"Not here: {', '.join(dict.fromkeys(one.what for one in far))}"
+
+
 def _near(absences: Iterable[Absence]) -> tuple[list[Absence], list[Absence]]:
     """What is there in part, or is no accelerator, and what is simply not there."""
     near: list[Absence] = []
@@ -97,7 +101,9 @@ def plan_page(plan: Plan, key: str) -> str:
     parts = [table(head), "", table(flags, ("flag", "value", "why"))]
     if files:
         parts += ["", table(files, ("file", "options", "why"))]
-    return "\n".join((*parts, *_remedies(plan.remedies), *_absent("Not used", plan.absent)))
+    near, far = _near(plan.absent)
+    rest = ["", _not_here(far)] if far else []
+    return "\n".join((*parts, *_remedies(plan.remedies), *_absent("Not used", near), *rest))
 
 
 def plan_as(style: str, plan: Plan, key: str) -> str:
@@ -165,7 +171,7 @@ def artifact_page(artifact: Artifact) -> str:
             *(title, *places, table(rows)),
             *("", *_proved(manifest.proof)),
             *_remedies(tuple(dict.fromkeys((*plan.remedies, *artifact.healed)))),
-            *_absent("Not used", plan.absent),
+            *_absent("Not used", _near(plan.absent)[0]),
             *following,
         )
     )

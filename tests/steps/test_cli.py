@@ -130,7 +130,9 @@ def test_without_cmake_and_ninja_those_of_the_wheels_are_used(tmp_path: Path) ->
 
 
 def test_offline_without_the_source(tmp_path: Path) -> None:
-    ended = run("plan", "--offline", cache=tmp_path / "c", env={"PIP_FIND_LINKS": ""})
+    ended = run(
+        "plan", "--offline", "--pin", "0.3.36", cache=tmp_path / "c", env={"PIP_FIND_LINKS": ""}
+    )
     refused(ended, 5, "llama-cpp-python")
 
 

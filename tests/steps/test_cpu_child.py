@@ -88,7 +88,9 @@ def test_the_bytes_are_the_assembly(arch: str, tmp_path: Path) -> None:
         with target.open("rb") as stream:
             text = ELFFile(stream).get_section_by_name(".text").data()
         assert text[: len(bytes.fromhex(extension.code))].hex() == extension.code, extension.name
-        assert not text[len(bytes.fromhex(extension.code)) :].strip(b"\0")
+        assert not text[len(bytes.fromhex(extension.code)) :].strip(b"\0\x07"), (
+            "only padding may follow"
+        )
 
 
 HARNESS = r"""

@@ -67,7 +67,7 @@ def test_a_back_end_that_the_recipe_leaves_out() -> None:
     hardware = replace(machine("avx"), absent=())
     only = decided(hardware, Recipe(name="mine", summary="", backends=("cpu",)))
     said = explanation.explain("vulkan", only, hardware, values.toolchain())
-    assert "recipe mine asks for cpu" in said
+    assert "recipe mine asks for cpu, and it is used only where it is named" in said
 
 
 def test_a_tool() -> None:
