@@ -26,7 +26,8 @@ def chosen(recipe: Recipe, hardware: Hardware, without: frozenset[str]) -> tuple
     """
     present = {device.backend for device in hardware.devices if not device.lacks}
     if recipe.backends == ("auto",):
-        wanted = (_auto(hardware, present) - without) | {"cpu"}
+        spare = {one.what for one in _spare(hardware)}
+        wanted = (present - spare - without) | {"cpu"}
         return tuple(name for name in backends.BACKENDS if name in wanted)
     for name in recipe.backends:
         if name not in present and name != "cpu":
@@ -47,11 +48,13 @@ def _check_families(recipe: Recipe, asked: set[str]) -> None:
             )
 
 
-def _auto(hardware: Hardware, present: set[str]) -> frozenset[str]:
-    return frozenset(present - {one.what for one in redundant(hardware)})
-
-
 def redundant(hardware: Hardware) -> tuple[Absence, ...]:
+    """Like :func:`_spare`, without the network: that is always there and not worth a word."""
+    network = {one.backend for one in hardware.devices if one.kind == "network"}
+    return tuple(one for one in _spare(hardware) if one.what not in network)
+
+
+def _spare(hardware: Hardware) -> tuple[Absence, ...]:
     """Back-ends that could be used and are not by ``auto``: their devices are served by one before
     them in the table, ggml would leave them idle, or cannot have both. The reasons are what people
     read."""
@@ -70,7 +73,7 @@ def redundant(hardware: Hardware) -> tuple[Absence, ...]:
         elif new and not idle:
             why = f"ggml cannot have it in one library with {families[_family(name)]}"
             found.append(Absence(what=name, why=why, seen=new[0].name))
-        elif any(one.kind != "network" for one in mine):  # that is always there: not worth a word
+        elif mine:
             why = _why_redundant(mine, served, discrete)
             found.append(Absence(what=name, why=why, seen=mine[0].name))
     return tuple(found)

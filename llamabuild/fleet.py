@@ -16,6 +16,8 @@ from llamabuild.backends import cpu, cpu_features, cpu_sets
 from llamabuild.errors import LlamabuildError
 from llamabuild.model import Device, Hardware, Pin, Plan, Recipe, Toolchain
 
+_AUTO = Recipe(name="auto", summary="")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -115,8 +117,8 @@ def _used(hardware: Hardware) -> tuple[Device, ...]:
     able = replace(
         hardware, devices=tuple(replace(device, lacks="") for device in hardware.devices)
     )
-    spare = {one.what for one in choice.redundant(able)} | {"cpu"}
-    return tuple(device for device in able.devices if device.backend not in spare)
+    used = choice.chosen(_AUTO, able, frozenset())
+    return tuple(one for one in able.devices if one.backend in used and one.backend != "cpu")
 
 
 def _own(hardware: Hardware) -> tuple[object, ...]:

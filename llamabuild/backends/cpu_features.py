@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from llamabuild import data
 from llamabuild.backends import proc_cpuinfo, sysctl
 from llamabuild.backends.cpu_table import TABLE, Extension, extensions, names
-from llamabuild.host import Finished, Host, Limits, python
+from llamabuild.host import NOT_RECORDED, Finished, Host, Limits, python
 from llamabuild.model import Feature
 
 __all__ = [
@@ -228,6 +228,8 @@ def _traps(told: Mapping[str, list[list[str]]], child: Finished) -> dict[str, st
 
 
 def _death(child: Finished) -> str:
+    if child.err == NOT_RECORDED:
+        return NOT_RECORDED
     if child.timed_out:
         return "no end within the time limit"
     code = str(child.code) if 0 <= child.code < 256 else f"{child.code:#x}"

@@ -96,8 +96,10 @@ def _reasons(
     for row in extensions(arch):
         lacking = ", ".join(_titles(row.needs(family) - used))
         if row.name in used:
-            tried = f"{why[row.name]}" if row.name in why else "executed here"
-            runs = f"this CPU runs {row.title} ({tried})"
+            if row.name in why:
+                runs = f"this CPU lists {row.title} ({why[row.name]})"
+            else:
+                runs = f"this CPU runs {row.title} (executed here)"
             reasons[row.name] = level if portable else runs
         elif portable:
             anywhere = "the result must run on any machine of this kind"

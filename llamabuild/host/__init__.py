@@ -6,10 +6,11 @@ in :mod:`llamabuild.host.cgroup`.
 
 from llamabuild.host.interface import Finished, Host, Limits, Memory, Service, signal_name
 from llamabuild.host.local import LocalHost, python
-from llamabuild.host.recorded import Answers, RecordedHost, Said
+from llamabuild.host.recorded import NOT_RECORDED, Answers, RecordedHost, Said
 from llamabuild.host.recording import RecordingHost
 
 __all__ = [
+    "NOT_RECORDED",
     "Answers",
     "Finished",
     "Host",

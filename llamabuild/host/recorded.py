@@ -176,7 +176,7 @@ class RecordedHost(_NeverServes):
         command = spoken(argv)
         answers = self._said.get(command)
         if not answers:
-            return Finished(code=127, out="", err=f"{command}: {NOT_RECORDED}")
+            return Finished(code=127, out="", err=NOT_RECORDED)
         one = answers[min(self._asked[command], len(answers) - 1)]
         self._asked[command] += 1
         return Finished(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -50,9 +51,11 @@ def _chosen(entry: Entry) -> Iterable[str]:
     assert made is not None
     yield f"`{made.fingerprint}`, {made.compiler.family} {made.compiler.version}"
     yield ""
-    own = [one for one in entry.hardware.devices if one.backend in made.backends[:-1]]
-    for device in own:
-        yield f"- {device.backend}: {device.name} ({device.architecture or 'any'}) {device.driver}"
+    own = (one for one in entry.hardware.devices if one.backend in made.backends[:-1])
+    for device, count in Counter(one for one in own if not one.lacks).items():
+        times = f"{count} × " if count > 1 else ""
+        named = f"{device.name} ({device.architecture})" if device.architecture else device.name
+        yield f"- {device.backend}: {times}{named}, driver {device.driver or 'unknown'}"
     for flag in made.flags:
         if "ARCH" in flag.name or "TARGETS" in flag.name or "CPUTYPE" in flag.name:
             yield f"- `{flag.name}={flag.value}`: {flag.why}"

@@ -45,7 +45,16 @@ def test_every_device_that_can_be_used_is_used_or_said_to_be_redundant() -> None
             continue
         spare = {one.what for one in choice.redundant(machine.hardware)}
         for device in machine.hardware.devices:
-            assert device.lacks or device.backend in {*made.backends, *spare}, name
+            known = {*made.backends, *spare}
+            assert device.lacks or device.kind == "network" or device.backend in known, name
+
+
+def test_auto_uses_nothing_that_has_to_be_asked_for() -> None:
+    wanted = recipes.load("auto", tuple(backends.BACKENDS))
+    for name, machine in machines().items():
+        kinds = {one.backend: one.kind for one in machine.hardware.devices}
+        for backend in choice.chosen(wanted, machine.hardware, frozenset()):
+            assert kinds[backend] not in ("network", "library", "software", "weak"), name
 
 
 def test_a_recorded_machine_is_read_back_as_it_was() -> None:
