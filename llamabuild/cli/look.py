@@ -73,7 +73,7 @@ def probe(
 ) -> None:
     """Say what this machine has, what llama.cpp will use of it, and what is missing and why."""
     from llamabuild import choice, recordings, report
-    from llamabuild.report import pages
+    from llamabuild.report import machine as page
 
     with settings(as_json, cache, progress) as use:
         _only_one({"--record": record, "--machine": machine})
@@ -86,7 +86,7 @@ def probe(
         if as_json:
             click.echo(report.to_json({"hardware": hardware, "toolchain": toolchain}, "probe"))
         else:
-            click.echo(pages.probe_page(hardware, toolchain, choice.redundant(hardware)))
+            click.echo(page.probe_page(hardware, toolchain, choice.redundant(hardware)))
 
 
 def _only_one(options: dict[str, object]) -> None:

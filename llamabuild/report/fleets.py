@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llamabuild.fleet import Job
+from llamabuild.model import Hardware
 from llamabuild.report import words
 from llamabuild.report.table import table
 from llamabuild.report.words import clean
@@ -29,6 +30,7 @@ def _block(number: int, job: Job) -> str:
         ("Serves", ", ".join(group.machines)),
         ("Runs on", where),
         ("Back-ends", ", ".join(group.backends)),
+        *(("Devices", named) for named in [_devices(hardware)] if named),
         ("CPU", "every variant, the best is loaded" if group.cpu == "fat" else "one kind, native"),
         *(("", f"{name}: {clean(loss)}") for name, loss in group.losses.items()),
         *(("Note", note) for note in group.notes),
@@ -43,3 +45,13 @@ def _block(number: int, job: Job) -> str:
     else:
         rows += [("Not here", clean(job.why_not))]
     return f"Build {number}\n" + table(rows)
+
+
+def _devices(hardware: Hardware) -> str:
+    """The accelerators, by the words that decide what is compiled for them."""
+    named = (
+        f"{one.name} ({' '.join(filter(None, (one.backend, one.architecture)))})"
+        for one in hardware.devices
+        if one.backend != "cpu"
+    )
+    return ", ".join(dict.fromkeys(map(clean, named)))

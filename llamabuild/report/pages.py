@@ -4,86 +4,20 @@ terminal to ask, and the names of flags are never cut."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from llamabuild import backends, cmake
+from llamabuild import cmake
 from llamabuild.dialect import Note, pip
 from llamabuild.model import (
-    Absence,
     Artifact,
-    Compiler,
-    Device,
-    Feature,
     Hardware,
     Plan,
     Proof,
     Remedy,
-    Toolchain,
 )
-from llamabuild.report import words
+from llamabuild.report import absences, words
 from llamabuild.report.table import table
 from llamabuild.report.words import clean
-
-
-def probe_page(hardware: Hardware, toolchain: Toolchain, redundant: Sequence[Absence] = ()) -> str:
-    """What this machine has, what llama.cpp will use of it (``redundant`` back-ends would add
-    nothing), and what is missing, why, and the command that adds it."""
-    near, far = _near((*hardware.absent, *toolchain.absent))
-    blocks = [
-        table(_has(hardware, toolchain)),
-        "\n".join(("llama.cpp will use:", table(_uses(hardware, redundant)))),
-    ]
-    if near:
-        blocks.append("\n".join(_absent("Missing", near)[1:]))
-    if far:
-        blocks.append(_not_here(far))
-    return "\n\n".join(blocks)
-
-
-def _has(hardware: Hardware, toolchain: Toolchain) -> list[tuple[str, str]]:
-    cpu = hardware.cpu
-    place = filter(None, (hardware.virtual_machine, hardware.container))
-    free = f"{words.size(hardware.memory_available)} free of {words.size(hardware.memory)}"
-    return [
-        ("Machine", ", ".join((f"{hardware.os} {hardware.os_version}", hardware.arch, *place))),
-        ("C library", hardware.libc or "unknown"),
-        ("CPU", clean(cpu.name) or clean(cpu.vendor) or "unknown"),
-        ("Cores", f"{hardware.cores} usable ({_cores(hardware)})"),
-        ("Memory", free),
-        ("Disk", f"{words.size(hardware.disk_free)} free"),
-        *(("Device", _device(device)) for device in hardware.devices if device.backend != "cpu"),
-        *(row for one in toolchain.compilers for row in _compiler(one)),
-        *(("Tool", f"{one.name} {one.version}  {one.path}") for one in toolchain.tools),
-    ]
-
-
-def _uses(hardware: Hardware, redundant: Sequence[Absence]) -> list[tuple[str, str]]:
-    spare = {one.what: one for one in redundant}
-    used = [
-        device
-        for device in hardware.devices
-        if device.backend not in spare and device.backend != "cpu" and not device.lacks
-    ]
-    features = " ".join(one.name for one in hardware.cpu.features if one.usable)
-    return [
-        *((device.backend, _device(device)) for device in used),
-        ("cpu", features or "plain code: no extension is known to work"),
-        *(("  not used", _unusable(one)) for one in hardware.cpu.features if _noteworthy(one)),
-        *(("  not used", f"{one.what}: {clean(one.why)}") for one in redundant),
-    ]
-
-
-def _not_here(far: Iterable[Absence]) -> str:
-    return f"Not here: {', '.join(dict.fromkeys(one.what for one in far))}"
-
-
-def _near(absences: Iterable[Absence]) -> tuple[list[Absence], list[Absence]]:
-    """What is there in part, or is no accelerator, and what is simply not there."""
-    near: list[Absence] = []
-    far: list[Absence] = []
-    for one in absences:
-        (near if one.seen or one.what not in backends.BACKENDS else far).append(one)
-    return near, far
 
 
 def plan_page(plan: Plan, key: str) -> str:
@@ -101,9 +35,9 @@ def plan_page(plan: Plan, key: str) -> str:
     parts = [table(head), "", table(flags, ("flag", "value", "why"))]
     if files:
         parts += ["", table(files, ("file", "options", "why"))]
-    near, far = _near(plan.absent)
-    rest = ["", _not_here(far)] if far else []
-    return "\n".join((*parts, *_remedies(plan.remedies), *_absent("Not used", near), *rest))
+    near, far = absences.near_and_far(plan.absent)
+    rest = ["", absences.not_here(far)] if far else []
+    return "\n".join((*parts, *_remedies(plan.remedies), *absences.listed("Not used", near), *rest))
 
 
 def plan_as(style: str, plan: Plan, key: str) -> str:
@@ -171,7 +105,7 @@ def artifact_page(artifact: Artifact) -> str:
             *(title, *places, table(rows)),
             *("", *_proved(manifest.proof)),
             *_remedies(tuple(dict.fromkeys((*plan.remedies, *artifact.healed)))),
-            *_absent("Not used", _near(plan.absent)[0]),
+            *absences.listed("Not used", absences.near_and_far(plan.absent)[0]),
             *following,
         )
     )
@@ -202,35 +136,6 @@ def store_page(artifacts: Sequence[Artifact]) -> str:
     return f"{listed}\n\n{words.plural(len(rows), 'artifact')}, {words.size(total)}"
 
 
-def _cores(hardware: Hardware) -> str:
-    return f"{hardware.cpu.physical_cores} physical, {hardware.cpu.logical_cores} logical"
-
-
-def _noteworthy(feature: Feature) -> bool:
-    """The machine claims to have it, and yet it cannot be used."""
-    return feature.advertised and not feature.usable
-
-
-def _unusable(feature: Feature) -> str:
-    default = "it was not executed" if feature.enabled else "the operating system does not grant it"
-    return f"{feature.name}: {clean(feature.why) or default}"
-
-
-def _device(device: Device) -> str:
-    named = " ".join(filter(None, (device.backend, device.architecture)))
-    parts = (named, words.size(device.memory) if device.memory else "", clean(device.driver))
-    return f"{clean(device.name)} ({', '.join(filter(None, parts))})"
-
-
-def _compiler(compiler: Compiler) -> Iterable[tuple[str, str]]:
-    yield "Compiler", f"{compiler.family} {compiler.version}  {compiler.cxx}"
-    for verdict in compiler.verdicts:
-        if not verdict.ok:
-            cure = " ".join(verdict.mended_by)
-            mended = f"mended by {cure}" if cure else "no option mends it"
-            yield "  wrong code", f"{verdict.canary}: {clean(verdict.why)} ({mended})"
-
-
 def _proved(proof: Proof) -> list[str]:
     worst = max((check.error for check in proof.checks), default=0.0)
     checks = words.plural(len(proof.checks), "check")
@@ -258,17 +163,6 @@ def _remedies(remedies: Sequence[Remedy]) -> list[str]:
         for one in remedies
     ]
     return ["", "Healed:", table(rows)]
-
-
-def _absent(title: str, absences: Sequence[Absence]) -> list[str]:
-    if not absences:
-        return []
-    rows = []
-    for one in absences:
-        rows.append((one.what, clean(one.why)))
-        if one.hint:
-            rows.append(("", f"next: {clean(one.hint)}"))
-    return ["", f"{title}:", table(rows)]
 
 
 def _cell(text: str) -> str:

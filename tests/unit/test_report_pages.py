@@ -21,7 +21,7 @@ from llamabuild.model import (
     Speed,
     Verdict,
 )
-from llamabuild.report import pages
+from llamabuild.report import machine, pages
 from tests.golden import machines
 from tests.unit import values
 
@@ -81,10 +81,10 @@ def test_the_plan_fits_and_cuts_no_name() -> None:
 
 @pytest.mark.parametrize("name", list(machines()))
 def test_every_recorded_machine_can_be_shown(name: str) -> None:
-    machine = machines()[name]
-    page = pages.probe_page(machine.hardware, machine.toolchain)
+    recorded = machines()[name]
+    page = machine.probe_page(recorded.hardware, recorded.toolchain)
     assert max(map(len, page.splitlines())) <= 100
-    for absence in machine.hardware.absent:
+    for absence in recorded.hardware.absent:
         assert absence.what in page
 
 
@@ -103,7 +103,7 @@ def test_the_probe_says_what_is_odd() -> None:
     hardware = replace(hardware, cpu=replace(hardware.cpu, features=features))
     wrong = Verdict(canary="amx", ok=False, mended_by=("-fno-dse",), why="drops stores")
     toolchain = values.toolchain(replace(values.compiler(), verdicts=(wrong,)))
-    page = pages.probe_page(hardware, toolchain)
+    page = machine.probe_page(hardware, toolchain)
     for words in (
         "NVIDIA H200 (cuda 90, 140.0 GiB)",
         "amx_int8: no arch_prctl",
