@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 from llamabuild import data
+from llamabuild.backends.answers import last_object
 from llamabuild.backends.cuda_facts import TABLE, known_cuda
 from llamabuild.host import Finished, Host, Limits, python
 
@@ -84,11 +85,7 @@ def jetson(host: Host) -> Gpu | None:
 
 def parse_survey(text: str) -> Survey | None:
     """The child's JSON; None when it is not what the child prints. Only whole answers count."""
-    line = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "")
-    try:
-        return msgspec.json.decode(line.encode(errors="replace"), type=Survey)
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    return last_object(text, Survey)
 
 
 def parse_smi(text: str) -> Survey:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from llamabuild import data
+from llamabuild.backends.answers import last_object
 from llamabuild.host import Finished, Host, Limits, python
 
 _LIMITS: Final = Limits(seconds=5)
@@ -86,11 +87,7 @@ def manifests(host: Host) -> list[str]:
 
 def parse_survey(text: str) -> Survey | None:
     """The child's JSON; None when it is not what the child prints."""
-    line = next((line for line in reversed(text.splitlines()) if line.startswith("{")), "")
-    try:
-        return msgspec.json.decode(line.encode(errors="replace"), type=Survey)
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    return last_object(text, Survey)
 
 
 def parse_summary(text: str) -> tuple[Gpu, ...]:
