@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from llamabuild import backends, choice, dialect, digest, flags
+from llamabuild import backends, choice, digest, flags
 from llamabuild.backends import cpu
 from llamabuild.errors import ConfigError, ToolMissing
 from llamabuild.model import (
@@ -24,8 +25,11 @@ from llamabuild.model import (
     SourceOption,
     Toolchain,
 )
-from llamabuild.options import Options
 from llamabuild.toolchains import NO_COMPILER, canary, compilers
+
+if TYPE_CHECKING:
+    from llamabuild.dialect import Note
+    from llamabuild.options import Options
 
 KEY_VERSION = 1
 """Raise it when the same plan would be built in another way."""
@@ -88,12 +92,14 @@ def plan(
     )
 
 
-def in_words_of(options: Options, plan: Plan, arch: str) -> tuple[Plan, tuple[dialect.Note, ...]]:
+def in_words_of(options: Options, plan: Plan, arch: str) -> tuple[Plan, tuple[Note, ...]]:
     """The same plan in the words of a tree, and what became of options that it does not have.
 
     Raises UnsupportedHardware when the tree lacks a back-end of the plan, ConfigError when it
     lacks something else that was decided.
     """
+    from llamabuild import dialect  # a plan for the pinned tree does without
+
     said = dialect.render(
         plan.flags,
         options,

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from llamabuild import cmake
-from llamabuild.dialect import Note, pip
 from llamabuild.model import (
     Artifact,
     Hardware,
@@ -18,6 +18,9 @@ from llamabuild.model import (
 from llamabuild.report import absences, words
 from llamabuild.report.table import table
 from llamabuild.report.words import clean
+
+if TYPE_CHECKING:
+    from llamabuild.dialect import Note
 
 
 def plan_page(plan: Plan, key: str) -> str:
@@ -52,6 +55,8 @@ def plan_as(style: str, plan: Plan, key: str) -> str:
 def plan_pip(plan: Plan, hardware: Hardware, notes: Sequence[Note]) -> str:
     """The command that makes pip build llama-cpp-python with these options, and as comments what
     llama-cpp-python's own build makes of them."""
+    from llamabuild.dialect import pip
+
     command, told = pip.pip_arguments(
         plan.flags, plan.pin.version, hardware.os, hardware.arch, compiler=plan.compiler
     )

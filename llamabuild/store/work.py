@@ -1,4 +1,7 @@
-"""Locks and folders for work in progress. Both die with their process."""
+"""Locks and folders for work in progress. Both die with their process.
+
+``filelock`` is imported where a lock is taken: looking and deciding takes none.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
-
 from llamabuild.events import Emit, Noticed
 from llamabuild.store.files import guarded
 
@@ -18,6 +19,8 @@ from llamabuild.store.files import guarded
 @contextlib.contextmanager
 def locked(root: Path, key: str, emit: Emit) -> Iterator[None]:
     """One builder per key. The lock dies with its process; correctness does not depend on it."""
+    import filelock
+
     path = root / "locks" / f"{key}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
@@ -37,6 +40,8 @@ def workdir(root: Path) -> Iterator[Path]:
     """A fresh folder for one build, removed afterwards; those of dead processes are removed
     first. Each is locked as long as its process lives, and made under the lock of the sweep, so
     that nobody takes a folder that is just being made for a leftover."""
+    import filelock
+
     work = _made(root / "work")
     with filelock.FileLock(work / "sweep.lock"):
         for old in work.iterdir():
@@ -55,6 +60,8 @@ def workdir(root: Path) -> Iterator[Path]:
 
 def _sweep(folder: Path) -> None:
     """Remove the leavings of a process that is gone."""
+    import filelock
+
     lock = filelock.FileLock(f"{folder}.lock")
     try:
         lock.acquire(blocking=False)
