@@ -176,7 +176,7 @@ def _without(host: Host, gpus: tuple[Gpu, ...], why: str, hint: str) -> Found:
     titles = {"amd": "AMD", "intel": "Intel", "nvidia": "NVIDIA"}
     makers = " and ".join(titles[one] for one in _strangers(host, gpus))
     if not makers:
-        return _absent(why, hint)
+        return _absent(why, hint, ", ".join(gpu.name for gpu in gpus))
     return _absent(f"{why}; the PCI bus shows a GPU of {makers}", hint, f"a GPU of {makers}")
 
 
