@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from llamabuild import backends, fetch, options, pins, plan, probe, recipes, store  # noqa: E402
-from llamabuild.backends import cpu, cuda_probe  # noqa: E402
+from llamabuild.backends import cpu, cuda_toolkits  # noqa: E402
 from llamabuild.errors import ConfigError, UnsupportedHardware  # noqa: E402
 from llamabuild.events import silent  # noqa: E402
 from llamabuild.host import LocalHost  # noqa: E402
@@ -127,9 +127,9 @@ def arm(here: Here, native: Case) -> Iterator[Case | str]:
 
 
 def cuda(here: Here, native: Case, version: str) -> Iterator[Case | str]:
-    toolkit = cuda_probe.toolkit(here.host)
+    toolkit = cuda_toolkits.choose(here.host, ("8.0",), "").toolkit
     if not toolkit or toolkit.missing:
-        why = toolkit.missing if toolkit else "no nvcc"
+        why = toolkit.why if toolkit else "no nvcc"
         yield f"CUDA: {why}; CUDA_HOME can name another toolkit"
         return
     own = tuple(replace(tool, backend="cuda") for tool in toolkit.tools)
