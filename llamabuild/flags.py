@@ -81,7 +81,7 @@ def isa(
     if recipe.cpu == "native":
         why = {feature.name: feature.why for feature in hardware.cpu.features if feature.why}
         for name in cpu.native_features(hardware.cpu.features):
-            if name not in features and name not in why:
+            if name not in features:
                 why[name] = _why_left_out(compiler, name, without)
     linked = Flag(name="GGML_BACKEND_DL", value=False, why="one set of back-ends, linked in")
     own = cpu.isa_flags(hardware.arch, features, why=why, family=compiler.family)

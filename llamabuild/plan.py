@@ -168,8 +168,11 @@ def _compiler(toolchain: Toolchain) -> Compiler:
         if not compilers.too_old(one):
             return one
     reason = next((item for item in toolchain.absent if item.what == "compiler"), None)
-    hint = reason.hint if reason else NO_COMPILER.hint
-    raise ToolMissing("; ".join(old) or (reason.why if reason else NO_COMPILER.why), hint)
+    if old:
+        raise ToolMissing("; ".join(old), compilers.NEWER)
+    raise ToolMissing(
+        reason.why if reason else NO_COMPILER.why, reason.hint if reason else NO_COMPILER.hint
+    )
 
 
 def _cpu_features(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> frozenset[str]:

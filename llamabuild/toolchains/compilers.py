@@ -23,6 +23,10 @@ FACTS_VERSION = 2
 _LIMITS = Limits(seconds=60)
 OLDEST = {"gcc": 9, "clang": 10, "msvc": 19}
 """The first major versions that compile llama.cpp: C++17 with ``std::filesystem``."""
+NEWER = (
+    "Install a newer one: Debian, Ubuntu: apt install g++-12; RHEL 8: dnf install gcc-toolset-13, "
+    "then run with CXX=/opt/rh/gcc-toolset-13/root/bin/g++"
+)
 _NAMES = (("gcc", "g++"), ("clang", "clang++"), ("cc", "c++"))
 _VERSIONED = tuple(range(24, 8, -1))
 _PROGRAMS = ("cc1", "cc1plus", "collect2", "as", "ld")
