@@ -132,7 +132,7 @@ def _planned(
     style: str,
 ) -> str:
     from llamabuild import plan, report
-    from llamabuild.report import explanation, pages
+    from llamabuild.report import pages
 
     hardware, toolchain = known
     decided = plan.plan(load_recipe(recipe), source, hardware, toolchain)
@@ -141,6 +141,8 @@ def _planned(
     if words:
         decided, notes = plan.in_words_of(words, decided, hardware.arch)
     if explain:
+        from llamabuild.report import explanation
+
         return explanation.explain(explain, decided, hardware, toolchain, words)
     if use.as_json:
         return report.to_json({"plan": decided, "notes": notes}, "plan")
