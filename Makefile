@@ -17,7 +17,7 @@ help:  ## this list
 setup: .venv/ready  ## give this machine a proved llama.cpp and llama-cpp-python
 	$(BIN)/llamabuild setup $(CACHE)
 
-test: .venv/ready check  ## all checks and tests, with real llama.cpp builds (about 17 minutes)
+test: .venv/ready check  ## all checks and tests, with real llama.cpp builds (about 20 minutes)
 	$(BIN)/pytest
 
 check: .venv/ready  ## format, lint, types, layers

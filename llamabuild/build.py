@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llamabuild import cmake, options, wheels
 from llamabuild import plan as planning
-from llamabuild.backends import cpu
+from llamabuild.backends import BACKENDS, cpu
 from llamabuild.errors import BuildFailed, DiskFull
 from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
@@ -176,7 +176,8 @@ def _step(name: str, argv: list[str], plan: Plan, log: Path, host: Host, emit: E
             lines.append(line)
         emit(OutputLine(step=name, line=line))
 
-    env = cmake.environment(host.environ, plan.tools) | {"NINJA_STATUS": "[%f/%t %e] "}
+    own = [name for one in plan.backends for name in BACKENDS[one].TRAITS.environment]
+    env = cmake.environment(host.environ, plan.tools, own) | {"NINJA_STATUS": "[%f/%t %e] "}
     code = host.stream(argv, on_line=on_line, log=log, env=env)
     if code == 0:
         return

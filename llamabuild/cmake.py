@@ -22,8 +22,7 @@ _QUERY = {"requests": [{"kind": "cache", "version": 2}, {"kind": "codemodel", "v
 KEPT_ENVIRONMENT = frozenset(
     {
         *("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "SYSTEMROOT"),
-        *("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE", "VULKAN_SDK"),
-        *("MUSA_PATH", "ONEAPI_ROOT", "MKLROOT", "ASCEND_TOOLKIT_HOME"),
+        *("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE"),
         *("INCLUDE", "LIB", "LIBPATH", "SDKROOT", "DEVELOPER_DIR"),
     }
 )
@@ -49,13 +48,17 @@ class Target:
     files: tuple[Path, ...]
 
 
-def environment(environ: Mapping[str, str], tools: Iterable[Tool] = ()) -> dict[str, str]:
-    """The environment that a build runs in: a short list of names and a plain locale. The
+def environment(
+    environ: Mapping[str, str], tools: Iterable[Tool] = (), own: Iterable[str] = ()
+) -> dict[str, str]:
+    """The environment that a build runs in: a short list of names, those that its back-ends want
+    of their ``own``, and a plain locale. The
     back-ends' own tools (nvcc, glslc) are on PATH, where CMake looks for them, and git does not
     take an enclosing repository for the source's."""
-    kept = {name: value for name, value in environ.items() if name.upper() in KEPT_ENVIRONMENT}
-    own = (os.path.dirname(tool.path) for tool in tools if tool.backend and tool.path)
-    path = os.pathsep.join(dict.fromkeys((*own, *kept.get("PATH", "").split(os.pathsep))))
+    names = KEPT_ENVIRONMENT.union(own)
+    kept = {name: value for name, value in environ.items() if name.upper() in names}
+    folders = (os.path.dirname(tool.path) for tool in tools if tool.backend and tool.path)
+    path = os.pathsep.join(dict.fromkeys((*folders, *kept.get("PATH", "").split(os.pathsep))))
     fixed = {"LC_ALL": "C", "VSLANG": "1033", "CLICOLOR_FORCE": "0", "GIT_DIR": os.devnull}
     return {**kept, **fixed, "PATH": path}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llamabuild import backends, data
-from llamabuild.backends import apple, cpu
+from llamabuild.backends import cpu
 from llamabuild.model import Compiler, Flag, Hardware, Pin, Recipe, Toolchain
 from llamabuild.toolchains import canary
 
@@ -59,11 +59,6 @@ def switches(chosen: tuple[str, ...]) -> tuple[Flag, ...]:
         )
         for name, module in backends.BACKENDS.items()
     )
-
-
-def platform(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
-    """What the operating system wants to be told, whatever is built."""
-    return apple.platform_flags(hardware, toolchain) if hardware.os == "macos" else ()
 
 
 def isa(

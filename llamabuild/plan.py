@@ -7,11 +7,12 @@ that can change the bytes, the *fingerprint* says in words what the result asks 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llamabuild import backends, choice, digest, flags
-from llamabuild.backends import cpu
+from llamabuild.backends import apple, cpu
 from llamabuild.errors import ConfigError, ToolMissing
 from llamabuild.model import (
     Absence,
@@ -61,7 +62,7 @@ def plan(
     features = cpu.ordered(wanted)
     merged = _merge(
         flags.switches(chosen),
-        flags.platform(hardware, toolchain),
+        apple.platform_flags(hardware, toolchain),
         flags.isa(recipe, hardware, compiler, features, without),
         *(backends.BACKENDS[name].flags(hardware, toolchain) for name in chosen),
         usual=flags.common(pin, toolchain, compiler, redistributable=recipe.cpu != "native"),
@@ -92,8 +93,11 @@ def plan(
     )
 
 
-def in_words_of(options: Options, plan: Plan, arch: str) -> tuple[Plan, tuple[Note, ...]]:
+def in_words_of(
+    options: Options, plan: Plan, arch: str, exists: Callable[[str], bool]
+) -> tuple[Plan, tuple[Note, ...]]:
     """The same plan in the words of a tree, and what became of options that it does not have.
+    ``exists`` tells whether the tree has a file.
 
     Raises UnsupportedHardware when the tree lacks a back-end of the plan, ConfigError when it
     lacks something else that was decided.
@@ -107,8 +111,10 @@ def in_words_of(options: Options, plan: Plan, arch: str) -> tuple[Plan, tuple[No
         family=plan.compiler.family,
         tree=f"llama.cpp of {plan.pin.name} {plan.pin.version}",
     )
+    sources, moved = dialect.render_sources(plan.source_options, exists)
     features = tuple(name for name in plan.cpu_features if name not in said.lost)
-    return replace(plan, flags=said.flags, cpu_features=features), said.notes
+    rendered = replace(plan, flags=said.flags, source_options=sources, cpu_features=features)
+    return rendered, (*said.notes, *moved)
 
 
 def key(plan: Plan) -> str:
@@ -145,19 +151,19 @@ def _own_compiler(
     chosen: tuple[str, ...], hardware: Hardware, toolchain: Toolchain
 ) -> Compiler | None:
     """The compiler that a back-end wants for the whole tree, of its own tools."""
-    names = {backends.BACKENDS[name].TRAITS.compiler for name in chosen} - {""}
-    tool = next((tool for tool in toolchain.tools if tool.name in names), None)
+    pairs = dict(backends.BACKENDS[name].TRAITS.compilers[::-1] for name in chosen)
+    tool = next((tool for tool in toolchain.tools if pairs.get(tool.name)), None)
     if not tool:
         return None
-    folder, name = os.path.split(tool.path)
+    folder, file = os.path.split(tool.path)
     return Compiler(
-        family=name.removesuffix(".exe"),
+        family=tool.name,
         version=tool.version,
         target=f"{hardware.arch}-{hardware.os}",
-        cc=os.path.join(folder, name.replace("icpx", "icx")),
+        cc=os.path.join(folder, file.replace(tool.name, pairs[tool.name])),
         cxx=tool.path,
         digest=tool.digest,
-        accepts=frozenset(cpu.expected_options("intel", tool.version, hardware.arch)),
+        accepts=frozenset(cpu.expected_options(tool.name, tool.version, hardware.arch)),
         openmp=True,
     )
 

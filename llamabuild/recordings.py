@@ -79,11 +79,6 @@ def anonymous(recording: Recording, host: Host) -> Recording:
     return msgspec.convert(plain, type=Recording)
 
 
-def with_answers(recording: Recording, answers: Answers) -> Recording:
-    """The same machine, answering something else."""
-    return msgspec.structs.replace(recording, machine=answers)
-
-
 def write(path: Path, recording: Recording) -> None:
     """Write a recording, complete or not at all. Raises ConfigError when it cannot be written."""
     from llamabuild.store import files

@@ -86,7 +86,9 @@ def deployment_target(os_version: str, sdk_version: str) -> str:
 def platform_flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     """Which macOS and which processor a build on macOS is for. Without the first CMake takes the
     SDK's own version, which may be newer than this macOS; without the second, CMake's own
-    architecture, which is not the machine's when CMake is an Intel program."""
+    architecture, which is not the machine's when CMake is an Intel program. Elsewhere none."""
+    if hardware.os != "macos":
+        return ()
     known = next((tool.version for tool in toolchain.tools if tool.name == SDK), "")
     return (
         Flag(

@@ -24,7 +24,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 TITLE: Final = "BLAS"
 SWITCH: Final = "GGML_BLAS"
 _NAME: Final = "blas"
-TRAITS: Final = Traits()
+TRAITS: Final = Traits(environment=("MKLROOT",))
 _ACCELERATE: Final = "Accelerate"
 _HEADERS: Final = "blas-headers"
 _LIBRARY: Final = "blas-library"

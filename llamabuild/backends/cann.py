@@ -19,7 +19,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 TITLE: Final = "Huawei CANN"
 SWITCH: Final = "GGML_CANN"
 _NAME: Final = "cann"
-TRAITS: Final = Traits()
+TRAITS: Final = Traits(environment=("ASCEND_TOOLKIT_HOME",))
 together = any_together
 _VISIBLE: Final = "ASCEND_RT_VISIBLE_DEVICES"
 _DRIVER_HINT: Final[str] = TABLE["packages"]["driver"]["else"]

@@ -42,12 +42,14 @@ class Traits:
 
     Back-ends of one ``family`` define the same symbols, and one library holds one of them (empty:
     there is no other of its kind). ``here`` is True when it computes on this machine, so that a run
-    here can prove it. ``targets`` are tools of its own to build, ``compiler`` is the one of its
-    tools that has to compile the whole tree.
+    here can prove it. ``targets`` are tools of its own to build. ``compilers`` are the C and C++
+    compiler, of its own tools, that have to compile the whole tree; ``environment`` names variables
+    by which its CMake file finds what is installed.
     """
 
     family: str = ""
-    compiler: str = ""
+    compilers: tuple[str, str] = ("", "")
+    environment: tuple[str, ...] = ()
     here: bool = True
     targets: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 TITLE: Final = "Moore Threads MUSA"
 SWITCH: Final = "GGML_MUSA"
 _NAME: Final = "musa"
-TRAITS: Final = Traits(family="cuda")
+TRAITS: Final = Traits(family="cuda", environment=("MUSA_PATH",))
 together = any_together
 _LIMITS: Final = Limits(seconds=5)
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/musa.toml"))

@@ -22,7 +22,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 TITLE: Final = "Intel SYCL (oneAPI)"
 SWITCH: Final = "GGML_SYCL"
 _NAME: Final = "sycl"
-TRAITS: Final = Traits(compiler="icpx")
+TRAITS: Final = Traits(compilers=("icx", "icpx"), environment=("ONEAPI_ROOT", "MKLROOT"))
 together = any_together
 _WSL: Final = "/dev/dxg"
 _HIDING: Final = ("ONEAPI_DEVICE_SELECTOR", "SYCL_DEVICE_ALLOWLIST", "SYCL_DEVICE_FILTER")

@@ -20,7 +20,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 TITLE: Final = "Vulkan"
 SWITCH: Final = "GGML_VULKAN"
 _NAME: Final = "vulkan"
-TRAITS: Final = Traits()
+TRAITS: Final = Traits(environment=("VULKAN_SDK",))
 together = any_together
 _VISIBLE: Final = "GGML_VK_VISIBLE_DEVICES"
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/vulkan.toml"))

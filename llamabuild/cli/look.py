@@ -112,14 +112,14 @@ def _look(use: Settings, machine: Path | None) -> tuple[Hardware, Toolchain]:
     return probe.probe(use.host, cache=use.cache)
 
 
-def _options(use: Settings, source: Pin, tree: Path | None, offline: bool) -> Options:
-    """What the tree knows that the plan is written for."""
+def _options(use: Settings, source: Pin, tree: Path | None, offline: bool) -> tuple[Options, Path]:
+    """What the tree knows that the plan is written for, and where it is."""
     from llamabuild import fetch, options
 
     if tree:
-        return options.declared(tree)
+        return options.declared(tree), tree
     got = fetch.fetch(source, cache=use.cache, host=use.host, emit=use.reporter, offline=offline)
-    return options.declared(got.tree, cache=use.cache, sha256=source.sha256)
+    return options.declared(got.tree, cache=use.cache, sha256=source.sha256), got.tree
 
 
 def _planned(
@@ -127,7 +127,7 @@ def _planned(
     recipe: str,
     source: Pin,
     known: tuple[Hardware, Toolchain],
-    words: Options | None,
+    words: tuple[Options, Path] | None,
     explain: str | None,
     style: str,
 ) -> str:
@@ -138,12 +138,15 @@ def _planned(
     decided = plan.plan(load_recipe(recipe), source, hardware, toolchain)
     key = plan.key(decided)
     notes: tuple[Note, ...] = ()
-    if words:
-        decided, notes = plan.in_words_of(words, decided, hardware.arch)
+    options, tree = words or (None, None)
+    if options and tree:
+        decided, notes = plan.in_words_of(
+            options, decided, hardware.arch, lambda name: (tree / name).is_file()
+        )
     if explain:
         from llamabuild.report import explanation
 
-        return explanation.explain(explain, decided, hardware, toolchain, words)
+        return explanation.explain(explain, decided, hardware, toolchain, options)
     if use.as_json:
         return report.to_json({"plan": decided, "notes": notes}, "plan")
     if style == "pip":

@@ -17,6 +17,7 @@ from llamabuild.backends import Evidence, cuda, cuda_build, cuda_child, cuda_fac
 from llamabuild.host import Finished, Host
 from llamabuild.model import Device, Flag, Hardware, Tool, Toolchain
 from tests.unit import values
+from tests.unit.mutations import mutated
 from tests.unit.recorded import RecordedHost
 
 NVCC = """nvcc: NVIDIA (R) Cuda compiler driver
@@ -484,17 +485,6 @@ def test_the_child_prints_one_json_object_wherever_it_runs(
 
 
 # --- garbage -------------------------------------------------------------------------------------
-
-
-@st.composite
-def mutated(draw: st.DrawFn, text: str) -> str:
-    """The text with a piece cut out, doubled or replaced by anything, up to four times."""
-    for _ in range(draw(st.integers(0, 4))):
-        start = draw(st.integers(0, len(text)))
-        end = min(len(text), start + draw(st.integers(0, 40)))
-        middle = draw(st.one_of(st.just(""), st.just(text[start:end] * 2), st.text(max_size=12)))
-        text = text[:start] + middle + text[end:]
-    return text
 
 
 @settings(max_examples=300, deadline=None)

@@ -13,6 +13,7 @@ from llamabuild.backends import Evidence, musa
 from llamabuild.host import Finished, Host
 from llamabuild.model import Device, Flag, Hardware
 from tests.unit import values
+from tests.unit.mutations import mutated
 from tests.unit.recorded import RecordedHost
 
 # mthreads-gmi 1.14.0 with driver 2.7.0 and an MTT S80.
@@ -285,17 +286,6 @@ def test_only_a_run_on_the_gpu_is_a_run_on_the_gpu(
 
 
 # --- garbage -------------------------------------------------------------------------------------
-
-
-@st.composite
-def mutated(draw: st.DrawFn, text: str) -> str:
-    """The text with a piece cut out, doubled or replaced by anything, up to four times."""
-    for _ in range(draw(st.integers(0, 4))):
-        start = draw(st.integers(0, len(text)))
-        end = min(len(text), start + draw(st.integers(0, 40)))
-        middle = draw(st.one_of(st.just(""), st.just(text[start:end] * 2), st.text(max_size=12)))
-        text = text[:start] + middle + text[end:]
-    return text
 
 
 @settings(max_examples=300, deadline=None)
