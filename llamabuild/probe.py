@@ -32,13 +32,14 @@ def probe(host: Host, *, cache: Path, tools: Host | None = None) -> tuple[Hardwa
     Raises ToolMissing when there is no cmake or ninja at all, not even from their wheels.
     """
     options = cpu.all_compiler_options(host.system()[2])
-    with ThreadPoolExecutor() as pool:  # most of the time is spent waiting for vendors' programs
-        waiting = {name: pool.submit(one.detect, host) for name, one in BACKENDS.items()}
+    # Most of the time is spent waiting for vendors' programs.
+    with ThreadPoolExecutor(max_workers=len(BACKENDS) + 1) as pool:
         features = pool.submit(cpu_features.detect_features, host, host.system()[2])
+        waiting = {name: pool.submit(one.detect, host) for name, one in BACKENDS.items()}
         common = toolchains.detect(tools or host, options, cache=cache)
+        bare = hardware(host, cache=cache)
         found = {name: one.result() for name, one in waiting.items()}
-        machine = hardware(host, found, features.result(), cache=cache)
-    return machine, with_own_tools(common, found)
+    return with_found(bare, found, features.result()), with_own_tools(common, found)
 
 
 def replay(host: RecordedHost, common: Toolchain) -> tuple[Hardware, Toolchain]:
@@ -46,7 +47,8 @@ def replay(host: RecordedHost, common: Toolchain) -> tuple[Hardware, Toolchain]:
     questions, one after the other, and no process."""
     found = {name: one.detect(host) for name, one in BACKENDS.items()}
     features = cpu_features.detect_features(host, host.system()[2])
-    return hardware(host, found, features, cache=Path(os.sep)), with_own_tools(common, found)
+    bare = hardware(host, cache=Path(os.sep))
+    return with_found(bare, found, features), with_own_tools(common, found)
 
 
 def with_own_tools(toolchain: Toolchain, found: Mapping[str, Found]) -> Toolchain:
@@ -55,10 +57,20 @@ def with_own_tools(toolchain: Toolchain, found: Mapping[str, Found]) -> Toolchai
     return replace(toolchain, tools=(*toolchain.tools, *own))
 
 
-def hardware(
-    host: Host, found: Mapping[str, Found], features: tuple[Feature, ...], *, cache: Path
+def with_found(
+    bare: Hardware, found: Mapping[str, Found], features: tuple[Feature, ...]
 ) -> Hardware:
-    """Facts about the machine, with what the back-ends ``found`` and the CPU can do."""
+    """A machine with what the back-ends ``found`` and the CPU can do."""
+    return replace(
+        bare,
+        cpu=replace(bare.cpu, features=features),
+        devices=tuple(device for one in found.values() for device in one.devices),
+        absent=(*(absence for one in found.values() for absence in one.absent), *bare.absent),
+    )
+
+
+def hardware(host: Host, *, cache: Path) -> Hardware:
+    """Facts about the machine that ask no back-end."""
     os, version, arch = host.system()
     vendor, name = cpu_features.identify(host)
     physical, logical, usable = host.cores()
@@ -73,7 +85,6 @@ def hardware(
             name=name,
             physical_cores=physical,
             logical_cores=logical,
-            features=features,
         ),
         cores=usable,
         memory=memory.total,
@@ -81,12 +92,7 @@ def hardware(
         disk_free=host.disk_free(cache),
         container=container(host),
         virtual_machine=virtual_machine(host),
-        devices=tuple(device for one in found.values() for device in one.devices),
-        absent=(
-            *_foreign(host),
-            *(absence for one in found.values() for absence in one.absent),
-            *npus.detect(host),
-        ),
+        absent=(*_foreign(host), *npus.detect(host)),
     )
 
 
