@@ -6,13 +6,13 @@ import datetime as dt
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import llamabuild
-from llamabuild import build, heal, plan, prove, store, wheels
+from llamabuild import adoption, build, heal, plan, proving, store, wheels
 from llamabuild.errors import BuildFailed, ProofFailed
-from llamabuild.events import Emit, Healed, StepEnded, StepFailed, StepStarted
+from llamabuild.events import Emit, Healed, StepFailed
 from llamabuild.host import Host
 from llamabuild.model import (
     Artifact,
@@ -27,36 +27,10 @@ from llamabuild.model import (
     Toolchain,
     Trial,
 )
-from llamabuild.prove import crash
+from llamabuild.proving import prove_in
 from llamabuild.toolchains import tools
 
 _LOGS_KEPT = 20
-
-
-def prove_in(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
-    """Install the wheel in the clean virtual environment ``work/venv`` and prove it there."""
-    python = wheels.interpreter_of(work / "venv", host)
-    wheels.install(built.wheel, python, host)
-    return proved_with(built, python, work, host, emit)
-
-
-def proved_with(built: Build, python: Path, work: Path, host: Host, emit: Emit) -> Proof:
-    """Prove a build whose wheel is installed for ``python``."""
-    started = time.monotonic()
-    emit(StepStarted(name="prove", title="Proving it against a known answer"))
-    scratch = work / "proof"
-    scratch.mkdir()
-    proof = prove.prove(
-        built,
-        python=python,
-        host=host,
-        emit=emit,
-        scratch=scratch,
-        gpu=len(built.plan.backends) > 1,
-        preload=crash.preload(built.plan.compiler, host=host, scratch=scratch),
-    )
-    emit(StepEnded(name="prove", seconds=time.monotonic() - started, detail=proof.device))
-    return proof
 
 
 Prove = Callable[[Build, Path, Host, Emit], Proof]
@@ -64,17 +38,20 @@ Prove = Callable[[Build, Path, Host, Emit], Proof]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is wanted, and the machine it is wanted on."""
+    """What is wanted, and the machine it is wanted on: this one, or another (``elsewhere``), whose
+    programs ``runner`` runs here where they would not run by themselves."""
 
     recipe: Recipe
     pin: Pin
     hardware: Hardware
     toolchain: Toolchain
     prove: Prove = field(default=prove_in)
+    elsewhere: bool = False
+    runner: tuple[str, ...] = ()
 
     def decide(self, course: heal.Course) -> Plan:
         """The plan on a course of healing."""
-        return plan.plan(
+        decided = plan.plan(
             self.recipe,
             self.pin,
             self.hardware,
@@ -83,6 +60,7 @@ class Request:
             compiler=course.compiler,
             healed=course.remedies,
         )
+        return replace(decided, runner=self.runner)
 
 
 def make(
@@ -150,7 +128,7 @@ def _attempt(
     """Build, prove, keep: once."""
     started = time.monotonic()
     with store.guarded(cache), store.workdir(cache) as work:
-        environment(work, wheels.requirements(source), host=host, cache=cache)
+        proving.environment(work, wheels.requirements(source), host=host, cache=cache)
         try:
             built = build.build(
                 decided,
@@ -176,12 +154,9 @@ def _attempt(
             seconds=time.monotonic() - started,
             created=dt.datetime.now(tz=dt.timezone.utc).isoformat(timespec="seconds"),
         )
+        if not request.elsewhere:  # before it can be found, or others would prove it again
+            adoption.record(cache, manifest.key, host, adoption.Verdict(proof=proof))
         return store.publish(cache, built.prefix, manifest, requested=key, healed=course.remedies)
-
-
-def environment(work: Path, needed: tuple[str, ...], *, host: Host, cache: Path) -> None:
-    """Made before the long compile: what cannot be had should be said at once."""
-    wheels.environment(work / "venv", needed, house=cache / "requirements", host=host)
 
 
 def _launcher(course: heal.Course, host: Host, cache: Path) -> str:

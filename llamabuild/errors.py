@@ -87,7 +87,16 @@ class ProofFailed(LlamabuildError):
         self.crash = crash
 
 
-PROOF_KINDS = ("crash", "wrong-numbers", "wrong-device", "load", "timeout", "memory")
+PROOF_KINDS = (
+    *("illegal-instruction", "segfault", "abort", "crash", "nan", "wrong-numbers"),
+    *("silent-cpu", "device-missing", "driver", "no-kernel-image", "jit"),
+    *("library-missing", "wrong-library", "abi", "load", "memory", "timeout", "audit"),
+)
+"""``prove/kinds.toml`` has the next action for each, and how it is known."""
+COMPUTED_WRONGLY = frozenset(
+    {"illegal-instruction", "segfault", "abort", "crash", "nan", "wrong-numbers"}
+)
+"""Kinds for which the code that the compiler made may be at fault."""
 
 
 class StoreError(LlamabuildError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from llamabuild import data
 from llamabuild.backends import cpu
-from llamabuild.errors import BuildFailed, ProofFailed
+from llamabuild.errors import COMPUTED_WRONGLY, BuildFailed, ProofFailed
 from llamabuild.model import Compiler, Plan, Remedy, Toolchain
 
 _DATA = data.load(data.package("heal.toml"))
@@ -70,7 +70,7 @@ def _about_numbers(failure: BuildFailed | ProofFailed) -> bool:
     """True when the code that the compiler makes, or the instructions in it, may be at fault: a
     program that cannot be loaded or a machine that is too slow has another cause."""
     if isinstance(failure, ProofFailed):
-        return failure.kind in ("crash", "wrong-numbers")
+        return failure.kind in COMPUTED_WRONGLY
     return re.search(_FEATURES["pattern"], failure.tail) is not None
 
 

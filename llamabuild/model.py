@@ -173,10 +173,23 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """A change to a pinned source: a unified diff, whose paths start at the archive's top folder
+    (``a/vendor/…``), and its hash. ``why`` it is needed and ``until`` when are for people."""
+
+    name: str
+    sha256: str
+    text: str
+    why: str = field(compare=False)
+    until: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
     """A source archive: where it may be had, and the size and hash that it must have.
 
-    ``commit`` and ``build_number`` are those of the llama.cpp tree inside.
+    ``commit`` and ``build_number`` are those of the llama.cpp tree inside. ``patches`` are applied
+    in their order whenever it is unpacked: a pin is one tree, whatever machine it is for.
     """
 
     name: str
@@ -188,6 +201,7 @@ class Pin:
     commit: str
     build_number: int
     tree: str = "vendor/llama.cpp"
+    patches: tuple[Patch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +229,8 @@ class Plan:
     ``cpu_features`` are the extensions that the code may use; ``fingerprint`` says in words what
     the result asks of a machine; ``left_out`` are libraries that are compiled but not kept
     because this compiler gets them wrong; ``remedies`` are already part of ``flags`` and
-    ``source_options`` and stand here for the people who read the manifest.
+    ``source_options`` and stand here for the people who read the manifest. ``runner`` is the
+    program that runs its code here, with arguments; empty when this machine does.
     """
 
     recipe: str
@@ -233,6 +248,7 @@ class Plan:
     remedies: tuple[Remedy, ...] = ()
     absent: tuple[Absence, ...] = ()
     requested: str = ""
+    runner: tuple[str, ...] = ()
 
 
 # --- what was done -------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-"""``vendor/pins.toml`` → :class:`Pin`: the sources that may be built, by size and SHA-256.
+"""``vendor/pins.toml`` → :class:`Pin`: the sources that may be built, by size and SHA-256, and the
+patches to them, which are files beside it: ``patches/PIN/PATCH.patch``.
 
 Everything that can be wrong with the file is told by name, before anything is fetched.
 """
@@ -7,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn
 
-from llamabuild import data
-from llamabuild.errors import ConfigError
-from llamabuild.model import Pin
+from llamabuild import data, digest
+from llamabuild.errors import ConfigError, IntegrityError
+from llamabuild.model import Patch, Pin
 
 _KEYS: Final = {field.name: field for field in dataclasses.fields(Pin) if field.name != "name"}
 _REQUIRED: Final = {
@@ -22,13 +24,16 @@ _REQUIRED: Final = {
 }  # an address without size and sha256 is never accepted: both are among them
 _ADDRESS: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):(?P<rest>.*)", re.IGNORECASE)
 _SCHEMES: Final = frozenset({"pypi", "http", "https", "file"})
+_PATCH_KEYS: Final = ("name", "sha256", "why", "until")
+_FILE: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PYPI: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
 def load_pins(path: Path | None = None) -> dict[str, Pin]:
     """All pins by name, from ``path`` or the file that comes with llamabuild.
 
-    Raises ConfigError naming the pin and the key that is wrong.
+    Raises ConfigError naming the pin and the key that is wrong, IntegrityError for a patch that is
+    not the listed one.
     """
     return _read(path)[1]
 
@@ -56,10 +61,19 @@ def pin(name: str, path: Path | None = None) -> Pin:
     raise ConfigError(f"there is no pin {name!r}{said}", f"Pins: {', '.join(sorted(known))}.")
 
 
-def parse_pin(name: str, table: dict[str, Any], folder: Path) -> Pin:
-    """One table of the file as a Pin; relative paths among its urls start at ``folder``.
+def identity(pin: Pin) -> str:
+    """The hash of the source tree that a pin gives: the archive's own, or one of the archive's and
+    its patches'."""
+    patches = [patch.sha256 for patch in pin.patches]
+    return digest.of_value([pin.sha256, *patches]) if patches else pin.sha256
 
-    Raises ConfigError for unknown, missing or malformed keys.
+
+def parse_pin(name: str, table: dict[str, Any], folder: Path) -> Pin:
+    """One table of the file as a Pin; relative paths among its urls start at ``folder``, and its
+    patches lie there.
+
+    Raises ConfigError for unknown, missing or malformed keys, IntegrityError for a patch that is
+    not the listed one.
     """
     import msgspec
 
@@ -68,11 +82,52 @@ def parse_pin(name: str, table: dict[str, Any], folder: Path) -> Pin:
     if missing:
         _refuse(name, f"missing {', '.join(missing)}", "A pin has no default for these keys.")
     try:
-        pin = msgspec.convert({**table, "name": name}, Pin)
+        pin = msgspec.convert({**table, "name": name, "patches": ()}, Pin)
     except msgspec.ValidationError as error:
         _refuse(name, str(error), "Correct the value; vendor/README.md describes each key.")
     _check_values(pin)
-    return dataclasses.replace(pin, urls=tuple(_address(name, url, folder) for url in pin.urls))
+    urls = tuple(_address(name, url, folder) for url in pin.urls)
+    return dataclasses.replace(
+        pin, urls=urls, patches=_patches(name, table.get("patches", []), folder)
+    )
+
+
+def _patches(name: str, tables: Any, folder: Path) -> tuple[Patch, ...]:  # noqa: ANN401 - a TOML value
+    """The patches of a pin with their texts, in order. Raises ConfigError, IntegrityError."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        _refuse(name, "patches must be tables [[pins.NAME.patches]]", "vendor/README.md shows one.")
+    found = tuple(_patch(name, table, folder) for table in tables)
+    if len({patch.name for patch in found}) < len(found):
+        _refuse(name, "two patches have one name", "Give each its own.")
+    return found
+
+
+def _patch(pin: str, table: dict[str, Any], folder: Path) -> Patch:
+    """One patch: every key is a text and required."""
+    _known(table, _PATCH_KEYS, f"pin {pin!r}: patch")
+    if wrong := [
+        key for key in _PATCH_KEYS if not (isinstance(table.get(key), str) and table[key])
+    ]:
+        _refuse(pin, f"a patch has no text as {', '.join(wrong)}", "It has no default for any key.")
+    if not _FILE.fullmatch(pin) or not _FILE.fullmatch(table["name"]):
+        _refuse(
+            pin,
+            f"pin and patch {table['name']!r} name a file",
+            "Use lower-case letters, digits, '.', '_' and '-'.",
+        )
+    file = folder / "patches" / pin / f"{table['name']}.patch"
+    try:
+        content = file.read_bytes()
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        _refuse(pin, f"the patch {file} cannot be read: {error}", "Put it there, as UTF-8.")
+    found = hashlib.sha256(content).hexdigest()
+    if found != table["sha256"]:
+        raise IntegrityError(
+            f"pin {pin!r}: {file} has sha256 {found}, wanted {table['sha256']}",
+            "Restore the file (with its line ends), or correct sha256 if you changed it.",
+        )
+    return Patch(**table, text=text)
 
 
 def _read(path: Path | None) -> tuple[str, dict[str, Pin]]:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from llamabuild import attempts, cmake, fetch, heal, plan, probe, store, wheels
-from llamabuild.attempts import Prove, Request, prove_in
+from llamabuild import (
+    adoption,
+    attempts,
+    cmake,
+    elsewhere,
+    fetch,
+    heal,
+    plan,
+    probe,
+    proving,
+    store,
+    wheels,
+)
+from llamabuild.attempts import Prove, Request
+from llamabuild.elsewhere import Target
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Build, Pin, Plan, Proof, Recipe
+from llamabuild.proving import prove_in
 
 
 def provision(
@@ -20,39 +35,66 @@ def provision(
     emit: Emit,
     offline: bool = False,
     proof: Prove = prove_in,
+    target: Target | None = None,
 ) -> Artifact:
-    """A proved artifact for the recipe on this machine: the kept one, else a new one.
+    """A proved artifact for the recipe on this machine, or on the ``target``: the kept one, else a
+    new one.
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
     with store.guarded(cache):
-        return _provision(
-            recipe, pin, host=host, cache=cache, emit=emit, offline=offline, proof=proof
-        )
+        request = _request(recipe, pin, target, host=host, cache=cache, emit=emit, proof=proof)
+        return _provision(request, pin, host=host, cache=cache, emit=emit, offline=offline)
 
 
-def _provision(
+def _request(
     recipe: Recipe,
     pin: Pin,
+    target: Target | None,
     *,
     host: Host,
     cache: Path,
     emit: Emit,
-    offline: bool,
     proof: Prove,
+) -> Request:
+    """What is wanted, with the machine that it is wanted on."""
+    if target is None:
+        hardware, toolchain = probe.probe(host, cache=cache)
+        return Request(recipe=recipe, pin=pin, hardware=hardware, toolchain=toolchain, prove=proof)
+    found = elsewhere.look(target, host=host, cache=cache)
+    if found.doubt:
+        emit(found.doubt)
+    return Request(
+        recipe=replace(recipe, flags=(*found.flags, *recipe.flags)),
+        pin=pin,
+        hardware=found.hardware,
+        toolchain=found.toolchain,
+        prove=proving.prove_here if proof is prove_in else proof,
+        elsewhere=True,
+        runner=found.runner,
+    )
+
+
+def _provision(
+    request: Request, pin: Pin, *, host: Host, cache: Path, emit: Emit, offline: bool
 ) -> Artifact:
-    hardware, toolchain = probe.probe(host, cache=cache)
-    request = Request(recipe=recipe, pin=pin, hardware=hardware, toolchain=toolchain, prove=proof)
     wanted = request.decide(heal.Course())
     key = plan.key(wanted)
     if kept := store.lookup(cache, key, emit):
-        return kept
+        return _kept(request, kept, host=host, cache=cache, emit=emit)
     with store.locked(cache, key, emit):
         if kept := store.lookup(cache, key, emit):
-            return kept
+            return _kept(request, kept, host=host, cache=cache, emit=emit)
         _say(wanted, host, emit)
         source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)
         return attempts.make(request, key, source, host=host, cache=cache, emit=emit)
+
+
+def _kept(request: Request, kept: Artifact, *, host: Host, cache: Path, emit: Emit) -> Artifact:
+    """What is kept, proved on this host when it is to be used on it."""
+    if not request.elsewhere:
+        adopt(kept, host=host, cache=cache, emit=emit)
+    return kept
 
 
 def _say(wanted: Plan, host: Host, emit: Emit) -> None:
@@ -71,11 +113,28 @@ def _say(wanted: Plan, host: Host, emit: Emit) -> None:
 
 
 def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
-    """Prove a kept artifact again, as it stands. Raises ProofFailed."""
+    """Prove a kept artifact on this host, and keep the verdict. Raises ProofFailed."""
+
+    def prove() -> Proof:
+        return _proved_again(artifact, host=host, cache=cache, emit=emit)
+
+    return adoption.proved(cache, artifact.key, host=host, prove=prove)
+
+
+def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
+    """Return when a kept artifact is proved on this host: see :mod:`llamabuild.adoption`."""
+
+    def prove() -> Proof:
+        return _proved_again(artifact, host=host, cache=cache, emit=emit)
+
+    adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove)
+
+
+def _proved_again(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
     with store.guarded(cache), store.workdir(cache) as work:
         needed = wheels.requirements_of(artifact.wheel)
-        attempts.environment(work, needed, host=host, cache=cache)
-        return prove_in(_again(artifact), work, host, emit)
+        proving.environment(work, needed, host=host, cache=cache)
+        return proving.prove_here(_again(artifact), work, host, emit)
 
 
 def install(artifact: Artifact, folder: Path, *, host: Host, cache: Path, emit: Emit) -> Proof:
@@ -84,7 +143,9 @@ def install(artifact: Artifact, folder: Path, *, host: Host, cache: Path, emit: 
     wheels.install(artifact.wheel, python, host)
     emit(Noticed(message=f"Installed {artifact.wheel.name} into {folder}"))
     with store.guarded(cache), store.workdir(cache) as work:
-        return attempts.proved_with(_again(artifact), python, work, host, emit)
+        built = _again(artifact)
+        gpu = proving.visible(built.plan, host)
+        return proving.proved_with(built, python, work, host, emit, gpu=gpu)
 
 
 def _again(artifact: Artifact) -> Build:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llamabuild import backends, choice, digest, flags
+from llamabuild import backends, choice, digest, flags, pins
 from llamabuild.backends import apple, cpu
 from llamabuild.errors import ConfigError, ToolMissing
 from llamabuild.model import (
@@ -125,7 +125,7 @@ def key(plan: Plan) -> str:
     return digest.of_value(
         {
             "version": KEY_VERSION,
-            "source": plan.pin.sha256,
+            "source": pins.identity(plan.pin),
             "commit": plan.pin.commit,
             "build": plan.pin.build_number,
             "flags": {flag.name: flag.value for flag in plan.flags},

@@ -17,7 +17,7 @@ import msgspec
 
 from llamabuild import data, digest, packages
 from llamabuild.backends import apple
-from llamabuild.backends.interface import Evidence, Found, Traits
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, listed
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 
@@ -108,12 +108,10 @@ def together(devices: tuple[Device, ...]) -> str | None:
     return None if len(names) < 2 else f"a build is linked with one of {' and '.join(names)}"
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when ggml lists the library: which products it takes is its own choice, by their
     size."""
-    if any(name.startswith("BLAS") for name in evidence.devices):
-        return None
-    return f"ggml lists no BLAS among its devices ({', '.join(evidence.devices) or 'none at all'})"
+    return listed(evidence, "BLAS")
 
 
 def find(host: Host, row: Library) -> Place | None:

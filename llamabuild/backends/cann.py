@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from llamabuild.backends import cann_probe, pci
 from llamabuild.backends.cann_probe import TABLE, Npu, Survey
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
@@ -79,7 +79,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     return tuple(found)
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a CANN device that ggml itself lists."""
     return on_device(evidence, "CANN")
 

@@ -24,7 +24,7 @@ from llamabuild.backends.cpu_sets import (
     portable_features,
     variant_rows,
 )
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, listed
 from llamabuild.host import Host
 from llamabuild.model import Device, Flag, Hardware, Toolchain
 
@@ -72,11 +72,9 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:  # noqa
     return ()
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """A run always uses the CPU, so only a list of devices without one is wrong."""
-    if any(device.upper().startswith("CPU") for device in evidence.devices):
-        return None
-    return f"ggml lists no CPU among its devices ({', '.join(evidence.devices) or 'none at all'})"
+    return listed(evidence, "CPU")
 
 
 def variants(

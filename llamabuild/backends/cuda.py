@@ -26,7 +26,7 @@ from llamabuild.backends.cuda_host import host_flags
 from llamabuild.backends.cuda_probe import Gpu, Survey
 from llamabuild.backends.cuda_toolkits import Passed
 from llamabuild.backends.cuda_trouble import absence
-from llamabuild.backends.interface import Evidence, Found, Traits, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, on_device
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
@@ -94,7 +94,7 @@ def together(devices: tuple[Device, ...]) -> str | None:
     return f"no CUDA toolkit serves all of {names}"
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a CUDA device that ggml itself lists."""
     return on_device(evidence, "CUDA")
 

@@ -14,7 +14,7 @@ from llamabuild.backends import hip_build, hip_probe
 from llamabuild.backends.hip_build import Rocm
 from llamabuild.backends.hip_facts import ROWS, TABLE, ever_served, served
 from llamabuild.backends.hip_probe import Gpu, Survey
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
@@ -64,7 +64,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     )
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a ROCm device that ggml itself lists."""
     return on_device(evidence, "ROCm")
 

@@ -28,12 +28,14 @@ class Found:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What a proof run showed of where it ran: ggml's own device list (``name: description``),
-    layers offloaded of all layers, and the library's log."""
+    layers offloaded of all layers, the buffers that hold weights ("CUDA0"), and the library's
+    log."""
 
     devices: tuple[str, ...]
     offloaded: int
     layers: int
     log: str
+    buffers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +56,36 @@ class Traits:
     targets: tuple[str, ...] = ()
 
 
-def on_device(evidence: Evidence, prefix: str) -> str | None:
-    """None when every layer ran on a device that ggml itself lists under ``prefix``."""
-    if not any(name.startswith(prefix) for name in evidence.devices):
-        listed = ", ".join(evidence.devices) or "none"
-        return f"ggml lists no {prefix} device (listed: {listed})"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """Why a run does not prove a back-end: "device-missing" when the device is not there,
+    "silent-cpu" when it is and something else computed; and the words for it."""
+
+    kind: str
+    why: str
+
+
+def listed(evidence: Evidence, prefix: str) -> Doubt | None:
+    """None when ggml itself lists a device whose name begins so."""
+    if any(name.startswith(prefix) for name in evidence.devices):
+        return None
+    names = ", ".join(evidence.devices) or "none at all"
+    return Doubt(kind="device-missing", why=f"ggml lists no {prefix} device (listed: {names})")
+
+
+def on_device(evidence: Evidence, prefix: str, buffers: str = "") -> Doubt | None:
+    """None when every layer ran on a device that ggml itself lists under ``prefix`` and weights
+    lie in its memory; its buffers begin with ``buffers`` where that is another word."""
+    if doubt := listed(evidence, prefix):
+        return doubt
     if evidence.layers <= 0 or evidence.offloaded != evidence.layers:
-        return f"{evidence.offloaded} of {evidence.layers} layers ran on the GPU"
+        why = f"{evidence.offloaded} of {evidence.layers} layers were given to the device"
+        return Doubt(kind="silent-cpu", why=why)
+    if not any(name.startswith(buffers or prefix) for name in evidence.buffers):
+        held = ", ".join(evidence.buffers) or "unknown"
+        return Doubt(
+            kind="silent-cpu", why=f"no weights lie in the device's memory, but in: {held}"
+        )
     return None
 
 
@@ -94,5 +119,5 @@ class Backend(Protocol):
         """None when one build can serve all these devices (of any number of machines), else why
         not: no toolkit is old and new enough for all of them, say."""
 
-    def judge(self, evidence: Evidence) -> str | None:
+    def judge(self, evidence: Evidence) -> Doubt | None:
         """None when the run used this back-end, else why it did not."""

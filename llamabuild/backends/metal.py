@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from llamabuild import data
 from llamabuild.backends import apple, sysctl
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
@@ -62,7 +62,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     return (*table, *apple.platform_flags(hardware, toolchain))
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a Metal device that ggml itself lists."""
     verdicts = [on_device(evidence, prefix) for prefix in _PREFIXES]
     listed = any(name.startswith(_PREFIXES[1]) for name in evidence.devices)

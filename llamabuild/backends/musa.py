@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from llamabuild import data, digest
 from llamabuild.backends import pci
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 
@@ -86,7 +86,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     )
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a MUSA device that ggml itself lists."""
     return on_device(evidence, "MUSA")
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from llamabuild import packages
 from llamabuild.backends import opencl_build, opencl_probe, pci
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
 from llamabuild.backends.opencl_probe import TABLE, Platform, Unit
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
@@ -96,9 +96,9 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     return tuple(found)
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on an OpenCL device that ggml itself lists; all are of one name."""
-    return on_device(evidence, "GPUOpenCL")
+    return on_device(evidence, "GPUOpenCL", buffers="OpenCL")
 
 
 def verdict(platform: Platform, unit: Unit) -> Verdict:

@@ -13,7 +13,7 @@ from typing import Final
 
 from llamabuild import packages
 from llamabuild.backends import pci, sycl_build, sycl_probe
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
 from llamabuild.backends.sycl_build import TABLE, Kit
 from llamabuild.backends.sycl_probe import Gpu, Survey
 from llamabuild.host import Host
@@ -92,7 +92,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     )
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a SYCL device that ggml itself lists."""
     return on_device(evidence, "SYCL")
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from llamabuild import data, packages
 from llamabuild.backends import pci, vulkan_build, vulkan_probe
-from llamabuild.backends.interface import Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.vulkan_build import numbers
 from llamabuild.backends.vulkan_probe import Gpu, Survey
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
@@ -40,7 +41,7 @@ def detect(host: Host) -> Found:
         return _without(host, (), "no Vulkan loader (libvulkan) is installed", hint)
     survey = vulkan_probe.survey(host, loaders)
     chosen = usable(survey.gpus, host.environ.get(_VISIBLE))
-    if survey.api and _version(survey.api) < _MINIMUM:
+    if survey.api and numbers(survey.api) < _MINIMUM:
         why = f"Vulkan 1.2 is needed and the loader is {survey.api}"
         return _without(host, survey.gpus, why, "Update the Vulkan loader.")
     if not chosen:
@@ -62,7 +63,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:  # noqa
     return tuple(Flag(name=f["name"], value=f["value"], why=f["why"]) for f in _TABLE["flag"])
 
 
-def judge(evidence: Evidence) -> str | None:
+def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a Vulkan device that ggml itself lists: without a usable one
     the same library silently runs on the CPU."""
     return on_device(evidence, "Vulkan")
@@ -102,7 +103,7 @@ def _numbers(visible: str) -> str:
 
 
 def _supported(gpu: Gpu) -> bool:
-    return _version(gpu.api) >= _MINIMUM and gpu.storage16
+    return numbers(gpu.api) >= _MINIMUM and gpu.storage16
 
 
 def _rank(gpu: Gpu) -> int:
@@ -117,21 +118,22 @@ def _absent(why: str, hint: str, seen: str = "") -> Found:
     return Found(absent=(Absence(what=_NAME, why=why, hint=hint, seen=seen),))
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdecimal())
-
-
 def _device(gpu: Gpu, lacks: str) -> Device:
     return Device(
         backend=_NAME,
         name=gpu.name,
         architecture="",
         memory=gpu.memory,
-        driver=f"{gpu.driver} (Vulkan {gpu.api})".strip(),
+        driver=f"{gpu.driver} (Vulkan {gpu.api}{_condition(gpu)})".strip(),
         vendor=_vendor(gpu),
         kind="weak" if gpu.name.startswith(_WEAK) else _KINDS.get(gpu.kind, ""),
         lacks=lacks,
     )
+
+
+def _condition(gpu: Gpu) -> str:
+    """Software is used where the variable selects it, when a result runs as when it is proved."""
+    return f", only with {_VISIBLE} set" if gpu.kind == "CPU" else ""
 
 
 def _vendor(gpu: Gpu) -> str:
@@ -155,7 +157,7 @@ def _nothing_usable(host: Host, survey: Survey) -> Found:
         return _without(host, gpus, why, hint)
     refused = [gpu for gpu in gpus if gpu.kind != "CPU" and not _supported(gpu)]
     names = ", ".join(gpu.name for gpu in refused)
-    if all(_version(gpu.api) < _MINIMUM for gpu in refused):
+    if all(numbers(gpu.api) < _MINIMUM for gpu in refused):
         why = f"Vulkan 1.2 is needed and {names} knows an older version only"
         return _absent(why, "Update the Vulkan driver.", names)
     why = f"{names} has no 16-bit storage (storageBuffer16BitAccess), which ggml needs"

@@ -57,6 +57,11 @@ def header_version(text: str) -> str:
     return f"{main[1]}.{main[2]}.{patch[1]}" if main and patch else "unknown"
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """A Vulkan version as numbers, which compare as versions do; none, if it is unknown."""
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
 def _glslc(host: Host) -> Tool | Missing:
     sdk = host.environ.get("VULKAN_SDK")
     path = host.which(f"{sdk}/bin/glslc") if sdk else None
@@ -77,8 +82,8 @@ def _headers(host: Host) -> Tool | Missing:
         why = "there is no vulkan/vulkan_core.h"
         return Missing(what="Vulkan headers", why=why, packages=_TABLE["packages"]["headers"])
     version = header_version(text)
-    if table["word"] not in text:
-        why = f"{path} ({version}) is too old: it does not know {table['word']}"
+    if numbers(version) < numbers(table["oldest"]):
+        why = f"{path} ({version}) is too old: {table['oldest']} is needed"
         newer = _TABLE["packages"]["newer-headers"]
         return Missing(what="newer Vulkan headers", why=why, packages=newer)
     value = digest.of_value(text)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,16 +14,37 @@ from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError
 
 if TYPE_CHECKING:
+    from llamabuild.elsewhere import Target
     from llamabuild.model import Artifact
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _for_machine(command: _Command) -> _Command:
+    """``--machine`` and ``--runner``: what to build for when it is not this machine."""
+    command = click.option(
+        "--runner",
+        metavar="COMMAND",
+        help="What runs that machine's programs here, with arguments, to prove them; "
+        "else QEMU's emulation where its architecture is another one.",
+    )(command)
+    return click.option(
+        "--machine",
+        type=click.Path(path_type=Path),
+        help="Make it for a recorded machine (`probe --record`), with the tools of this one.",
+    )(command)
 
 
 @command("setup", "llamabuild setup; llamabuild setup cpu-portable --into .venv")
 @click.argument("recipe", default="auto")
 @click.option("--into", type=click.Path(path_type=Path), help="Install the wheel into this venv.")
+@_for_machine
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def setup(
     recipe: str,
     into: Path | None,
+    machine: Path | None,
+    runner: str | None,
     offline: bool,
     as_json: bool,
     cache: Path | None,
@@ -33,14 +55,21 @@ def setup(
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
+        target = _target(machine, runner)
+        if into and target:
+            raise ConfigError(
+                "--into and --machine do not go together: the environment is this machine's",
+                "Install the wheel there: `pip install` with the file in the artifact's wheel/.",
+            )
         if into:
             _check_environment(into, use)
-        artifact = _provision(use, recipe, offline=offline)
+        artifact = _provision(use, recipe, target, offline=offline)
         if into:
             pipeline.install(
                 artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
             )
-        store.make_current(use.cache, artifact)
+        if not target:  # `run` is for what was made for this machine
+            store.make_current(use.cache, artifact)
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else pages.artifact_page(artifact))
 
@@ -52,7 +81,20 @@ def _check_environment(folder: Path, use: Settings) -> None:
     wheels.interpreter_of(folder.absolute(), use.host)
 
 
-def _provision(use: Settings, name: str, *, offline: bool) -> Artifact:
+def _target(machine: Path | None, runner: str | None) -> Target | None:
+    """The recorded machine to build for; None (also for ``.``) is this one."""
+    if not machine or str(machine) == ".":
+        if runner:
+            raise ConfigError(
+                "--runner runs what is made for another machine", "Give --machine FILE with it."
+            )
+        return None
+    from llamabuild import elsewhere, recordings
+
+    return elsewhere.Target(machine=recordings.read(machine), runner=runner or "")
+
+
+def _provision(use: Settings, name: str, target: Target | None, *, offline: bool) -> Artifact:
     from llamabuild import pins, pipeline
 
     return pipeline.provision(
@@ -62,18 +104,28 @@ def _provision(use: Settings, name: str, *, offline: bool) -> Artifact:
         cache=use.cache,
         emit=use.reporter,
         offline=offline,
+        target=target,
     )
 
 
 @command("build", "PREFIX=$(llamabuild build cpu-portable)")
 @click.argument("recipe", default="auto")
+@_for_machine
 @click.option("--offline", is_flag=True, help="Never open the network.")
-def build(recipe: str, offline: bool, as_json: bool, cache: Path | None, progress: str) -> None:
+def build(
+    recipe: str,
+    machine: Path | None,
+    runner: str | None,
+    offline: bool,
+    as_json: bool,
+    cache: Path | None,
+    progress: str,
+) -> None:
     """Like setup, but only prints the artifact's path."""
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        artifact = _provision(use, recipe, offline=offline)
+        artifact = _provision(use, recipe, _target(machine, runner), offline=offline)
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else str(artifact.path))
 
@@ -110,8 +162,21 @@ def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path
             raise ConfigError(
                 f"{kept.path / wrong} is not what was proved", "Run `llamabuild setup` again."
             )
+        _prove_first(kept, use)
         made = kept.manifest.plan.targets
         tools = sorted(path.stem for path in (kept.path / "bin").iterdir() if path.stem in made)
         if tool not in tools:
             raise ConfigError(f"there is no tool {tool!r}", f"Tools: {', '.join(tools)}")
         sys.exit(use.host.become([str(kept.path / "bin" / tool), *arguments]))
+
+
+def _prove_first(kept: Artifact, use: Settings) -> None:
+    """What was not proved on this machine is not run on it. Most of the time the verdict is kept,
+    and nothing else has to be imported."""
+    from llamabuild import adoption
+
+    known = adoption.verdict(use.cache, kept.key, use.host)
+    if known is None or known.kind:
+        from llamabuild import pipeline
+
+        pipeline.adopt(kept, host=use.host, cache=use.cache, emit=use.reporter)

@@ -1,7 +1,8 @@
-"""Pin → :class:`Source`: downloaded from the first address that has it, verified, unpacked.
+"""Pin → :class:`Source`: fetched from the first address that has it, verified, unpacked, patched.
 
-The cache holds ``downloads/`` (archives) and ``sources/`` (unpacked trees), both named by hash.
-Each is complete or absent, at every moment, whoever is killed; one run works on a file at a time.
+The cache holds ``downloads/`` (archives) and ``sources/`` (trees), both named by hash: an archive
+by its own, a tree by that of the archive and the patches applied to it. Each is complete or
+absent, at every moment, whoever is killed; one run works on a file at a time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from llamabuild import pins
 from llamabuild.events import Emit
 from llamabuild.host import Host
 from llamabuild.model import Pin, Source
@@ -31,10 +33,10 @@ def fetch(
     """The unpacked source of ``pin``, from the cache if it is there.
 
     With ``offline`` only local addresses are opened. Raises FetchError when no address has the
-    archive, IntegrityError when one gave other bytes or the archive is unsafe, DiskFull, and
-    StoreError when the cache cannot be written.
+    archive, IntegrityError when one gave other bytes, the archive is unsafe or a patch does not
+    fit, DiskFull, and StoreError when the cache cannot be written.
     """
-    folder = cache / "sources" / pin.sha256[:16]
+    folder = cache / "sources" / pins.identity(pin)[:16]
     if not folder.is_dir():
         _fill(folder, pin, cache, host, emit, offline=offline, patience=patience)
     from llamabuild.fetch.unpack import root

@@ -13,7 +13,6 @@ import contextlib
 import gzip
 import os
 import posixpath
-import re
 import shutil
 import tarfile
 import zlib
@@ -23,19 +22,21 @@ from typing import IO, Final
 
 from llamabuild.errors import IntegrityError
 from llamabuild.events import Emit
+from llamabuild.fetch import patch
+from llamabuild.fetch.names import safe_name
 from llamabuild.fetch.progress import Meter
 from llamabuild.model import Pin
 
 MAX_BYTES: Final = 8 << 30  # a llama.cpp tree has 0.2 GB
 MAX_MEMBERS: Final = 200_000  # the pinned archive has 3,884
 
-_FOREIGN: Final = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')  # drives, streams, other separators
 _BLOCK: Final = 1 << 20
 
 
 def unpack(archive: Path, folder: Path, pin: Pin, emit: Emit, *, limit: int = MAX_BYTES) -> None:
-    """Unpack into ``folder``, which appears when it is complete and has one top folder with the
-    pin's tree in it. The caller holds the lock. Raises IntegrityError naming the member."""
+    """Unpack into ``folder``, which appears when it is complete and patched and has one top folder
+    with the pin's tree in it. The caller holds the lock. Raises IntegrityError naming the member
+    or the patch."""
     temporary = folder.with_name(folder.name + ".part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -47,6 +48,8 @@ def unpack(archive: Path, folder: Path, pin: Pin, emit: Emit, *, limit: int = MA
                 f"{archive.name} has no folder {pin.tree!r} in its top folder",
                 "Correct `tree` of the pin.",
             )
+        for one in pin.patches:
+            patch.apply(one, root(temporary))
         if hasattr(os, "sync"):
             os.sync()  # once for all: thousands of fsync calls take minutes on a slow disk
         os.rename(temporary, folder)
@@ -64,25 +67,6 @@ def root(folder: Path) -> Path:
             "Pin a source archive with one top folder.",
         )
     return folder / names[0]
-
-
-def safe_name(name: str) -> PurePosixPath:
-    """A member's name as a relative path. Raises ValueError with the reason if it is unsafe.
-
-    >>> safe_name("./a/b.txt")
-    PurePosixPath('a/b.txt')
-    >>> safe_name("a/../../b")
-    Traceback (most recent call last):
-    ValueError: leaves the archive with '..'
-    """
-    if name.startswith("/"):
-        raise ValueError("has an absolute name")
-    if _FOREIGN.search(name):
-        raise ValueError("has a character in its name that means something else elsewhere")
-    path = PurePosixPath(name)
-    if ".." in path.parts:
-        raise ValueError("leaves the archive with '..'")
-    return path
 
 
 def _extract(stream: IO[bytes], folder: Path, emit: Emit, limit: int) -> None:

@@ -1,33 +1,33 @@
 """Prove: a build must compute what an independent reference computes, and say where.
 
-Everything is small and made on the spot. First every tool must start; then each weight type runs
-in a child process through the wheel's own Python package, on the CPU and, where there is one, on
-the device; then ``llama-server`` answers over HTTP; last the speed is measured.
+Everything is small and made on the spot. First every tool must start, with the build's own
+libraries; then each case runs in a child process through the wheel's own Python package, on the CPU
+and, where there is one, on the device; then ``llama-server`` answers over HTTP; last the speed is
+measured.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llamabuild import backends
 from llamabuild.backends import Evidence
-from llamabuild.events import Emit, Progress
+from llamabuild.events import Emit, Noticed, Progress
 from llamabuild.host import Host
 from llamabuild.model import Build, Check, Proof, Speed
-from llamabuild.prove import inference, models, reference, server
-from llamabuild.prove.inference import Runner
-from llamabuild.prove.reference import Expected
+from llamabuild.prove import cases, inference, models, reference, server, tools
+from llamabuild.prove.cases import Case
+from llamabuild.prove.inference import Answer, Runner
+from llamabuild.prove.kinds import failed
+from llamabuild.prove.reference import Distance
 
 THREADS_AT_MOST = 16
 """More do not make tiny models faster, and two already show what goes wrong with threads."""
-SERVED = "Q4_K"
-"""The weight type that the server is asked with."""
+_SLOW_START = 20.0
+"""Seconds: a first start on a device that takes longer has compiled device code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,18 +38,10 @@ class Place:
     gpu_layers: int
     backends: tuple[str, ...]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A model as a file, and the answer that it must give."""
-
-    spec: models.Spec
-    path: Path
-    expected: Expected
-
-
-Passed = tuple[Check, tuple[str, ...]]
-"""A check, and the devices that it showed (none, where it is not about devices)."""
+    @property
+    def device(self) -> bool:
+        """True for everything but the CPU."""
+        return self.gpu_layers > 0
 
 
 def prove(
@@ -79,23 +71,19 @@ def prove(
     )
     places = _places(build.plan.backends, gpu=gpu)
     checks: list[Check] = []
-    devices: list[str] = []
-    jobs = _jobs(build, python, runner, places)
-    total = len(jobs) + len(places)
-    for job in jobs:
-        check, shown = job()
+    total = _count(build, places)
+    evidence: list[Evidence] = []
+    for check, shown in _checks(build, python, runner, places, emit):
         checks.append(check)
-        devices += shown
+        evidence += [shown] if shown else []
         emit(Progress(name="prove", done=len(checks), total=total, unit="checks"))
-    speeds: list[Speed] = []
-    for place in places:
-        speeds.append(_speed(build, runner, place))
-        emit(Progress(name="prove", done=len(checks) + len(speeds), total=total, unit="checks"))
+    speeds = tuple(_speed(build, runner, place) for place in places)
+    emit(Progress(name="prove", done=total, total=total, unit="checks"))
     return Proof(
-        reference=f"{reference.NAME}, {len(models.SPECS)} generated models",
-        device=_device(devices, build.plan.backends, places),
+        reference=f"{reference.NAME}, {len(cases.standard())} cases",
+        device=_device(evidence, build.plan.backends, places),
         checks=tuple(checks),
-        speed=tuple(speeds),
+        speed=speeds,
         seconds=time.monotonic() - started,
     )
 
@@ -109,113 +97,104 @@ def _places(names: Sequence[str], *, gpu: bool) -> tuple[Place, ...]:
     return cpu, Place(name="device", gpu_layers=inference.ALL_LAYERS, backends=here)
 
 
-def _jobs(
-    build: Build, python: Path, runner: Runner, places: Sequence[Place]
-) -> list[Callable[[], Passed]]:
-    """The checks, cheapest first, not yet run."""
-    folder = build.prefix / "bin"
-    files = (path for path in folder.glob("llama-*") if os.access(path, os.X_OK))
-    names = {path.name for path in files}
-    names |= {name for name in build.plan.targets if name.startswith("llama-")}
-    jobs: list[Callable[[], Passed]] = [
-        partial(_starts, folder / name, runner) for name in sorted(names)
-    ]
-    cases = [_case(spec, runner.scratch) for spec in models.SPECS]
+Passed = tuple[Check, Evidence | None]
+"""A check, and what it showed of where it ran."""
+
+
+def _checks(
+    build: Build, python: Path, runner: Runner, places: Sequence[Place], emit: Emit
+) -> Iterator[Passed]:
+    """Every check but the speed, cheapest first."""
+    for tool in tools.expected(build):
+        yield tools.starts(tool, build.prefix, runner), None
+    for kind in tools.QUANTISED:
+        yield tools.quantises(build.prefix / "bin" / "llama-quantize", kind, runner), None
+    wanted = cases.standard()
+    on_cpu: dict[str, Answer] = {}
     for place in places:
-        jobs += [partial(_computes, python, case, runner, place) for case in cases]
-    served = next(case for case in cases if case.spec.type == SERVED)
-    jobs += [partial(_serves, folder / "llama-server", served, runner, place) for place in places]
-    return jobs
+        patient = _warmed(python, wanted[0], runner, emit) if place.device else runner
+        for answer in inference.run(
+            python, wanted, patient, place=place.name, gpu_layers=place.gpu_layers
+        ):
+            check = _held(answer, place, on_cpu.setdefault(answer.case.name, answer))
+            yield check, answer.evidence
+    path = cases.model_file(models.SERVED, runner.scratch)
+    text = reference.text(models.SERVED, cases.decoded(models.SERVED))
+    for place in places:
+        name = f"llama-server on the {place.name}"
+        tool = build.prefix / "bin" / "llama-server"
+        yield (
+            server.check(tool, path, text, runner, name=name, gpu_layers=place.gpu_layers),
+            None,
+        )
 
 
-def _case(spec: models.Spec, scratch: Path) -> Case:
-    model = models.generate(spec)
-    path = scratch / f"{spec.type}.gguf"
-    models.write(model, path)
-    return Case(spec=spec, path=path, expected=reference.expect(model))
+def _count(build: Build, places: Sequence[Place]) -> int:
+    """How many checks there will be, the speeds included."""
+    ran = len(cases.standard()) + 2
+    return len(tools.expected(build)) + len(tools.QUANTISED) + len(places) * ran
 
 
-def _starts(tool: Path, runner: Runner) -> Passed:
-    """It answers ``--version``; a tool that knows no such option must explain its usage."""
-    name = f"{tool.name} starts"
-    report = inference.report_for(runner, name)
-    env = inference.environment(runner, report)
-    finished = runner.host.run([str(tool), "--version"], limits=runner.limits, env=env)
-    text = f"{finished.out}\n{finished.err}"
-    explained = finished.code == 1 and "usage:" in text
-    failure = inference.ended(finished, name, report)
-    if failure and not explained:
-        raise failure
-    shown = next((line for line in text.splitlines() if line.startswith("version:")), "usage")
-    return Check(name=name, detail=shown), ()
+def _warmed(python: Path, case: Case, runner: Runner, emit: Emit) -> Runner:
+    """The first start on a device, with time for its driver to compile device code, which the
+    other runs then find done."""
+    started = time.monotonic()
+    patient = replace(runner, seconds=inference.FIRST_SECONDS)
+    for _ in inference.run(
+        python, [case], patient, place="device", gpu_layers=inference.ALL_LAYERS
+    ):
+        pass
+    seconds = time.monotonic() - started
+    if seconds > _SLOW_START:
+        emit(
+            Noticed(
+                message=f"The first start on the device took {seconds:.0f} s: its driver compiled."
+            )
+        )
+    return runner
 
 
-def _computes(python: Path, case: Case, runner: Runner, place: Place) -> Passed:
-    name = f"{case.spec.type} on the {place.name}"
-    answer = inference.run(
-        python, case.path, case.expected, runner, check=name, gpu_layers=place.gpu_layers
-    )
-    allowed = reference.tolerance(case.spec.type)
-    check = inference.compare(answer, case.expected, allowed, check=name)
-    _judge(answer.evidence, place, name)
-    return check, answer.evidence.devices
-
-
-def _judge(evidence: Evidence, place: Place, name: str) -> None:
+def _held(answer: Answer, place: Place, on_cpu: Answer) -> Check:
+    """The check that an answer passes. Raises ProofFailed for a wrong place or wrong numbers."""
+    name = f"{answer.case.name} on the {place.name}"
     for backend in place.backends:
-        if why := backends.BACKENDS[backend].judge(evidence):
-            raise inference.failed("wrong-device", name, why)
+        if doubt := backends.BACKENDS[backend].judge(answer.evidence):
+            raise failed(doubt.kind, name, doubt.why)
+    wanted = cases.expected(answer.case, device=place.device)
+    if answer.values.shape != wanted.values.shape:
+        why = f"{answer.values.shape} numbers instead of {wanted.values.shape}"
+        raise failed("wrong-numbers", name, why)
+    if wrong := reference.disagreement(answer.values, wanted):
+        raise failed(wrong[0], name, wrong[1])
+    found = reference.distance(answer.values, wanted.values)
+    return Check(name=name, detail=_detail(answer, found, wanted.allowed, on_cpu), error=found.mean)
 
 
-def _serves(tool: Path, case: Case, runner: Runner, place: Place) -> Passed:
-    name = f"{tool.name} on the {place.name}"
-    passed = server.check(
-        tool, case.path, case.expected, runner, name=name, gpu_layers=place.gpu_layers
-    )
-    return passed, ()
+def _detail(answer: Answer, found: Distance, allowed: Distance, on_cpu: Answer) -> str:
+    """How far it was off and may be; where the weights were; what differed from the CPU."""
+    parts = [
+        f"{len(answer.values)} rows; mean squared error {found.mean:.1e} of {allowed.mean:.1e}",
+        f"worst {found.worst:.1e} of {allowed.worst:.1e}",
+        f"weights in {', '.join(answer.evidence.buffers) or 'unknown'}",
+    ]
+    if on_cpu is not answer:
+        apart = reference.distance(answer.values, on_cpu.values.astype("f8"))
+        parts.append(f"{apart.mean:.1e} from the CPU's")
+        parts.append(f"{answer.evidence.offloaded} of {answer.evidence.layers} layers offloaded")
+        parts.append(f"{max(answer.memory, default=0) >> 20} MiB on the device")
+    return "; ".join(parts)
 
 
 def _speed(build: Build, runner: Runner, place: Place) -> Speed:
-    path = runner.scratch / "speed.gguf"
-    if not path.exists():
-        models.write(models.generate(models.SPEED), path)
-    return measure(build.prefix / "bin" / "llama-bench", path, runner, place)
+    path = cases.model_file(models.SPEED, runner.scratch)
+    bench = build.prefix / "bin" / "llama-bench"
+    speed = tools.measure(bench, path, runner, place.gpu_layers, name=place.name)
+    return replace(speed, model=f"generated {models.SPEED.type} on the {place.name}")
 
 
-def measure(bench: Path, model: Path, runner: Runner, place: Place) -> Speed:
-    """Tokens per second of ``llama-bench``: a prompt of 256 tokens, then 32 one by one; the mean
-    of three runs. Raises ProofFailed."""
-    name = f"{bench.name} on the {place.name}"
-    report = inference.report_for(runner, name)
-    only_cpu = [] if place.gpu_layers else ["-nkvo", "1", "-nopo", "1"]
-    finished = runner.host.run(
-        [
-            *(str(bench), "-m", str(model), "-p", "256", "-n", "32", "-r", "3", "-o", "json"),
-            *("-t", str(runner.threads), "-ngl", str(place.gpu_layers), *only_cpu),
-        ],
-        limits=runner.limits,
-        env=inference.environment(runner, report, patient=False),
-    )
-    if failure := inference.ended(finished, name, report):
-        raise failure
-    try:
-        rows = json.loads(finished.out)
-        prompt = next(row["avg_ts"] for row in rows if row["n_prompt"])
-        generate = next(row["avg_ts"] for row in rows if row["n_gen"])
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
-        why = f"its answer is not understood: {inference.last_line(finished.out)}"
-        raise inference.failed("load", name, why) from error
-    return Speed(
-        model=f"{model.stem} {models.SPEED.type} on the {place.name}",
-        threads=runner.threads,
-        prompt=float(prompt),
-        generate=float(generate),
-    )
-
-
-def _device(shown: Sequence[str], names: Sequence[str], places: Sequence[Place]) -> str:
+def _device(evidence: Sequence[Evidence], names: Sequence[str], places: Sequence[Place]) -> str:
     """The devices that were listed, and what was built but could not be run here."""
     run = {name for place in places for name in place.backends}
     missing = [name for name in names if name not in run]
-    listed = ", ".join(dict.fromkeys(shown))
+    listed = ", ".join(dict.fromkeys(one for shown in evidence for one in shown.devices))
     return f"{listed} (not run: {', '.join(missing)})" if missing else listed

@@ -6,15 +6,17 @@ where nothing could be reported, a crash is known by its signal alone.
 from __future__ import annotations
 
 import signal as signals
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from llamabuild import data
+from llamabuild import data, instructions, instructions_arm
 from llamabuild.errors import Crash
 from llamabuild.host import Host, Limits
 from llamabuild.model import Compiler
-from llamabuild.prove import instructions
+from llamabuild.toolchains import runner
 
 _SOURCE = data.package("prove/crash.c")
 _OPTIONS = ("-std=gnu11", "-O1", "-fPIC", "-shared")
@@ -23,6 +25,12 @@ _SEPARATORS = " :\t\n"
 _SI_KERNEL = 0x80
 """``si_code`` of a fault that is the instruction's own and not a wrong address: on x86-64 a
 general protection fault, raised by a misaligned vector access or an invalid tile configuration."""
+
+_TABLES: Final = {
+    "x86_64": instructions.feature_of,
+    "aarch64": instructions_arm.feature_of,
+}
+"""What knows the instructions of an architecture, as ``crash.c`` calls it."""
 
 
 class _Report(msgspec.Struct):
@@ -60,6 +68,20 @@ def environment(library: Path | None, report: Path) -> dict[str, str]:
     if library is None or any(separator in str(library) for separator in _SEPARATORS):
         return {}
     return {"LD_PRELOAD": str(library), "LLAMABUILD_CRASH_REPORT": str(report)}
+
+
+def arguments(
+    command: Sequence[str], library: Path | None, report: Path
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """What to put before a program that the runner ``command`` runs (nothing: this machine does)
+    and the variables to add to the environment, so that its crash is written to ``report``.
+
+    >>> arguments((), Path("crash.so"), Path("x.json"))
+    ((), {'LD_PRELOAD': 'crash.so', 'LLAMABUILD_CRASH_REPORT': 'x.json'})
+    >>> arguments(("qemu-arm", "-L", "/usr/arm"), Path("crash.so"), Path("x.json"))[0][3:]
+    ('-E', 'LD_PRELOAD=crash.so', '-E', 'LLAMABUILD_CRASH_REPORT=x.json')
+    """
+    return runner.given(command, environment(library, report))
 
 
 def read(report: Path, signal: str) -> Crash:
@@ -102,10 +124,11 @@ def _crash(report: _Report, signal: str) -> Crash:
 
 def _feature(report: _Report, signal: str) -> str:
     """The CPU feature to blame: none where an address was wrong or the program gave up."""
-    blamed = signal == "SIGILL" or (signal == "SIGSEGV" and report.code == _SI_KERNEL)
-    if not blamed or report.arch != "x86_64":
+    general = report.arch == "x86_64" and signal == "SIGSEGV" and report.code == _SI_KERNEL
+    known = _TABLES.get(report.arch)
+    if known is None or not (signal == "SIGILL" or general):
         return ""
     try:
-        return instructions.feature_of(bytes.fromhex(report.instruction))
+        return known(bytes.fromhex(report.instruction))
     except ValueError:
         return ""

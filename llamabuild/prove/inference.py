@@ -1,15 +1,16 @@
-"""Run a model in a child process and hold what comes out against the reference.
+"""Run cases in a child process and hold what comes out against the reference.
 
-The child is :mod:`llamabuild.prove.child`, in the Python where the wheel is installed. How it
-ends is told apart: it crashed, could not load, hung, ran out of memory, computed something else.
+The child is :mod:`llamabuild.prove.child`, in the Python where the wheel is installed. How it ends
+is told apart: see :mod:`llamabuild.prove.kinds`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,16 @@ from llamabuild import data
 from llamabuild.backends import Evidence
 from llamabuild.errors import Crash, ProofFailed
 from llamabuild.host import Finished, Host, Limits
-from llamabuild.model import Check
-from llamabuild.prove import crash, reference
+from llamabuild.prove import cases, crash, kinds
+from llamabuild.prove.cases import Case
 from llamabuild.prove.child import MARKER
-from llamabuild.prove.models import Floats
-from llamabuild.prove.reference import Distance, Expected
+from llamabuild.prove.kinds import failed, last_line
+from llamabuild.prove.weights import Floats
 
 SECONDS = 120.0
-"""Wall-clock limit of one child. A good one needs half a second; emulators and cold drivers
-(a first CUDA start may compile for the device) need more."""
+"""Wall-clock limit of one child. A good one needs a few; emulators need more."""
+FIRST_SECONDS = 900.0
+"""The same for the first start on a device, when its driver may compile for minutes."""
 MEMORY = 8 << 30
 """Address space of a child in bytes. With 16 threads it needs 0.3 GB, mostly stacks and arenas."""
 ALL_LAYERS = 999
@@ -40,23 +42,7 @@ _PATIENT = {"OMP_WAIT_POLICY": "passive"}
 """Threads that wait for each other sleep instead of spinning. Where there are fewer cores than
 threads want (a busy machine, a container's quota) spinning made a run ten times slower."""
 _FOREIGN = ("LLAMA_", "PYTHON", "HF_")
-_OUT_OF_MEMORY = re.compile(
-    r"bad_alloc|out of memory|MemoryError|failed to allocate|cannot allocate memory(?! in static)"
-    r"|Thread creation failed|mem_buffer != NULL",
-    re.IGNORECASE,
-)
-_LAST_WORDS = re.compile(r".*(?:GGML_ASSERT|GGML_ABORT|what\(\):).*")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers")
-_HINTS = {
-    "crash": "Build without the CPU feature that is named, or with another compiler.",
-    "load": "Look at the message: a library is missing, or does not fit this system.",
-    "timeout": "If the machine is busy, run again; else this build hangs.",
-    "memory": "Free some memory and run again.",
-    "wrong-numbers": "Do not use this build: try another compiler or fewer CPU features.",
-    "wrong-device": "Check the driver and that the device is visible to this process.",
-}
-
-
 _BUFFER = re.compile(r"(\S+) model buffer size =")
 """``llama_model::load_tensors`` states one line a buffer."""
 
@@ -64,7 +50,9 @@ _BUFFER = re.compile(r"(\S+) model buffer size =")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     """What children are run with. ``preload`` is the crash reporter, ``memory`` bounds their
-    address space in bytes (0: not at all, as GPU drivers reserve more than any machine has)."""
+    address space in bytes (0: not at all, as GPU drivers reserve more than any machine has).
+    ``patient`` is for all but measurements: threads that wait sleep. ``command`` is what the
+    programs of a build are run with, where this machine does not run them by itself."""
 
     host: Host
     scratch: Path
@@ -72,6 +60,8 @@ class Runner:
     preload: Path | None = None
     memory: int = MEMORY
     seconds: float = SECONDS
+    patient: bool = True
+    command: tuple[str, ...] = ()
 
     @property
     def limits(self) -> Limits:
@@ -81,23 +71,32 @@ class Runner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a child computed and where."""
+    """What came out of a case, [rows, numbers], where it was computed, and the bytes of memory
+    that it took on each device, in the order of the devices."""
 
-    tokens: tuple[int, ...]
-    logits: Floats
+    case: Case
+    values: Floats
     evidence: Evidence
-    system: str
+    memory: tuple[int, ...] = ()
 
 
-def environment(runner: Runner, report: Path, *, patient: bool = True) -> dict[str, str]:
+def environment(runner: Runner, report: Path) -> dict[str, str]:
     """The children's environment: this process's without what would change the outcome (settings
-    of llama.cpp, of Python), with the crash reporter. ``patient`` is for all but measurements."""
+    of llama.cpp, of Python), with the crash reporter."""
     clean = {
         name: value
         for name, value in runner.host.environ.items()
         if not name.startswith(_FOREIGN) and name != "GGML_BACKEND_PATH"
     }
-    return clean | _OURS | (_PATIENT if patient else {}) | crash.environment(runner.preload, report)
+    waiting = _PATIENT if runner.patient else {}
+    return clean | _OURS | waiting | crash.environment(runner.preload, report)
+
+
+def program(runner: Runner, argv: Sequence[str], report: Path) -> tuple[list[str], dict[str, str]]:
+    """The command for a program of a build, and its environment."""
+    prefix, _ = crash.arguments(runner.command, runner.preload, report)
+    bare = replace(runner, preload=None) if runner.command else runner
+    return [*prefix, *argv], environment(bare, report)
 
 
 def report_for(runner: Runner, check: str) -> Path:
@@ -108,50 +107,166 @@ def report_for(runner: Runner, check: str) -> Path:
 
 
 def run(
-    python: Path, model: Path, expected: Expected, runner: Runner, *, check: str, gpu_layers: int
-) -> Answer:
-    """One run of ``model`` over the expected prompt and number of steps. Raises ProofFailed."""
-    report = report_for(runner, check)
-    logits = model.with_suffix(".logits")
-    logits.unlink(missing_ok=True)
+    python: Path,
+    wanted: Sequence[Case],
+    runner: Runner,
+    *,
+    place: str,
+    gpu_layers: int,
+    library: Path | None = None,
+) -> Iterator[Answer]:
+    """The answers to the cases, through the bindings of ``python`` or, without bindings, by
+    ``library``. ``place`` is for messages.
+
+    Raises ProofFailed for a child that fails, with the case that it failed at, after the answers
+    that came before.
+    """
     job = {
-        "model": str(model),
-        "logits": str(logits),
-        "prompt": expected.prompt,
-        "steps": len(expected.tokens) - 1,
         "threads": runner.threads,
         "gpu_layers": gpu_layers,
+        "library": str(library or ""),
+        "cases": [_job(case, runner.scratch) for case in wanted],
     }
+    finished, report = _child(python, job, runner, place)
+    told = _told(finished.out)
+    check = f"{_begun(told) or 'loading the library'} on the {place}"
+    failure = ended(finished, check, report) or _told_failure(told, check)
+    start = next((line for line in told if "devices" in line), None)
+    if start and not library and (others := strangers(start["libraries"], start["home"])):
+        why = f"{', '.join(others)} was loaded instead of the library in {start['home']}"
+        raise failed("wrong-library", check, why)
+    done = {line["name"]: line for line in told if "done" in line}
+    for case in (one for one in wanted if start and one.name in done):
+        yield _answer(case, start or {}, done[case.name], runner.scratch, place)
+    if failure:
+        raise failure
+    if missing := [case.name for case in wanted if case.name not in done]:
+        words = last_line(finished.err) or last_line(finished.out)
+        raise failed("load", check, f"{missing[0]} was not answered: {words}")
+
+
+def time(
+    python: Path,
+    case: Case,
+    runner: Runner,
+    *,
+    gpu_layers: int,
+    runs: int,
+    library: Path | None = None,
+) -> tuple[tuple[float, float], ...]:
+    """Seconds of a case's batch and of its other tokens, for each of the runs. Raises
+    ProofFailed."""
+    job = {
+        "threads": runner.threads,
+        "gpu_layers": gpu_layers,
+        "library": str(library or ""),
+        "cases": [_job(case, runner.scratch) | {"timed": runs}],
+    }
+    finished, report = _child(python, job, runner, case.name)
+    told = _told(finished.out)
+    if failure := ended(finished, case.name, report) or _told_failure(told, case.name):
+        raise failure
+    seconds = next((line["seconds"] for line in told if "seconds" in line), ())
+    if not seconds:
+        raise failed("load", case.name, f"no answer: {last_line(finished.err)}")
+    return tuple((float(first), float(rest)) for first, rest in seconds)
+
+
+def _child(
+    python: Path, job: Mapping[str, Any], runner: Runner, name: str
+) -> tuple[Finished, Path]:
+    """How the child ended, and the file in which its crash is reported."""
+    report = report_for(runner, name)
     finished = runner.host.run(
         [str(python), "-I", "-B", str(_SCRIPT)],
         limits=runner.limits,
         env=environment(runner, report),
         stdin=json.dumps(job),
     )
-    if failure := ended(finished, check, report):
-        raise failure
-    answer = _parsed(finished, check)
-    if "failed" in answer:
-        raise _stage(answer, check)
+    return finished, report
+
+
+def _job(case: Case, scratch: Path) -> dict[str, Any]:
+    out = _out(case, scratch)
+    out.unlink(missing_ok=True)
+    pooled = {"encoder": "mean", "reranker": "rank"}.get(case.spec.family, "")
+    return {
+        "name": case.name,
+        "model": str(cases.model_file(case.spec, scratch)),
+        "sequences": case.sequences,
+        "batch": case.batch,
+        "cache": case.cache,
+        "flash": case.flash,
+        "pooled": pooled,
+        "out": str(out),
+    }
+
+
+def _out(case: Case, scratch: Path) -> Path:
+    return scratch / f"{re.sub(r'[^A-Za-z0-9_]+', '-', case.name)}.rows"
+
+
+def _told(out: str) -> list[dict[str, Any]]:
+    """What the child told, line by line; a line that was cut off tells nothing."""
+    found = []
+    for line in out.splitlines():
+        if line.startswith(MARKER):
+            try:
+                found.append(json.loads(line.removeprefix(MARKER)))
+            except ValueError:
+                continue
+    return found
+
+
+def _begun(told: Sequence[Mapping[str, Any]]) -> str:
+    """The case that was begun last and is not done."""
+    last = ""
+    for line in told:
+        last = line.get("begin", "" if "done" in line else last)
+    return last
+
+
+def _told_failure(told: Sequence[Mapping[str, Any]], check: str) -> ProofFailed | None:
+    """The failure that the child told itself."""
+    wrong = next((line for line in told if "failed" in line), None)
+    return _stage(wrong, check) if wrong else None
+
+
+def _stage(answer: Mapping[str, Any], check: str) -> ProofFailed:
+    """A failure that the child told itself; llama.cpp's last words say more than a return code."""
+    log = str(answer["log"])
+    words = kinds.complaint(log) or last_line(log)
+    why = f"{answer['why']}: {words}" if words else str(answer["why"])
+    if known := kinds.said(f"{answer['why']}\n{log}"):
+        return failed(known[0], check, why)
+    named = {"load": "load", "devices": "device-missing", "abi": "abi", "decode": "wrong-numbers"}
+    return failed(named[answer["failed"]], check, why)
+
+
+def _answer(
+    case: Case, start: Mapping[str, Any], done: Mapping[str, Any], scratch: Path, place: str
+) -> Answer:
+    path, check = _out(case, scratch), f"{case.name} on the {place}"
+    values = np.fromfile(path, dtype="<f4") if path.exists() else np.empty(0, np.float32)
+    path.unlink(missing_ok=True)
+    if not values.size or values.size % case.rows:
+        raise failed("wrong-numbers", check, f"{values.size} numbers for {case.rows} rows")
+    evidence = evidence_of(start["devices"], done["log"])
     return Answer(
-        tokens=tuple(answer["tokens"]),
-        logits=_read(logits, expected, check),
-        evidence=_evidence(answer),
-        system=answer["system"],
+        case=case,
+        values=values.reshape(case.rows, -1),
+        evidence=evidence,
+        memory=tuple(done["memory"]),
     )
 
 
-def compare(answer: Answer, expected: Expected, allowed: Distance, *, check: str) -> Check:
-    """The check that was passed. Raises ProofFailed(kind="wrong-numbers")."""
-    if why := reference.disagreement(answer.logits, answer.tokens, expected, allowed):
-        raise failed("wrong-numbers", check, why)
-    found = reference.distance(answer.logits, expected.logits)
-    detail = (
-        f"{len(expected.prompt)} tokens in one batch, {len(expected.tokens)} greedy tokens; "
-        f"worst logit off by {found.worst:.3f}; "
-        f"weights in {', '.join(buffers(answer.evidence.log))}"
+def evidence_of(devices: Sequence[str], log: str) -> Evidence:
+    """What a library's log shows of where it ran."""
+    found = _OFFLOADED.findall(log)
+    offloaded, layers = map(int, found[-1]) if found else (0, 0)
+    return Evidence(
+        devices=tuple(devices), offloaded=offloaded, layers=layers, log=log, buffers=buffers(log)
     )
-    return Check(name=check, detail=detail, error=found.mean)
 
 
 def buffers(log: str) -> tuple[str, ...]:
@@ -164,6 +279,16 @@ def buffers(log: str) -> tuple[str, ...]:
     return tuple(sorted(set(_BUFFER.findall(log))))
 
 
+def strangers(loaded: Sequence[str], home: str) -> tuple[str, ...]:
+    """Libraries that are not below ``home``: something else than the build was loaded.
+
+    >>> strangers(["/v/llama_cpp/lib/libllama.so", "/opt/libggml.so"], "/v/llama_cpp")
+    ('/opt/libggml.so',)
+    """
+    inside = os.path.join(os.path.realpath(home), "")
+    return tuple(path for path in loaded if not os.path.realpath(path).startswith(inside))
+
+
 def ended(finished: Finished, check: str, report: Path) -> ProofFailed | None:
     """The failure that a child's end stands for, or None when it ended by itself and well."""
     if finished.timed_out:
@@ -171,63 +296,21 @@ def ended(finished: Finished, check: str, report: Path) -> ProofFailed | None:
     if finished.code == 0:
         return None
     text = f"{finished.err}\n{finished.out}"
-    if finished.signal == "SIGKILL" or _OUT_OF_MEMORY.search(text):
+    known = kinds.said(text)
+    if finished.signal == "SIGKILL" or (known and known[0] == "memory"):
         return failed("memory", check, last_line(text) or "killed, most likely for its memory")
     if finished.signal:
         found = crash.read(report, finished.signal)
-        where = f" in {found.where}" if found.where else ""
-        feature = f", an instruction of {found.feature}" if found.feature else ""
-        words = _LAST_WORDS.search(text)
-        said = f": {words[0].strip()}" if words else ""
-        return failed("crash", check, f"{finished.signal}{where}{feature}{said}", found)
-    return failed("load", check, f"exit code {finished.code}: {last_line(text)}")
-
-
-def failed(kind: str, check: str, why: str, found: Crash | None = None) -> ProofFailed:
-    """A ProofFailed with the words that go with its kind."""
-    return ProofFailed(f"{check}: {why}", _HINTS[kind], kind=kind, check=check, crash=found)
-
-
-def last_line(text: str) -> str:
-    """The last line that is not blank.
-
-    >>> last_line("one\\n two \\n\\n")
-    'two'
-    """
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-
-
-def _parsed(finished: Finished, check: str) -> dict[str, Any]:
-    line = next((x for x in finished.out.splitlines()[::-1] if x.startswith(MARKER)), "")
-    try:
-        answer: dict[str, Any] = json.loads(line.removeprefix(MARKER))
-    except ValueError:
-        why = f"no answer: {last_line(finished.err) or last_line(finished.out)}"
-        raise failed("load", check, why) from None
-    return answer
-
-
-def _stage(answer: Mapping[str, Any], check: str) -> ProofFailed:
-    """A failure that the child told itself; llama.cpp's last words say more than a return code."""
-    words = last_line(str(answer["log"]))
-    why = f"{answer['why']}: {words}" if words else str(answer["why"])
-    if _OUT_OF_MEMORY.search(f"{answer['why']}\n{answer['log']}"):
-        return failed("memory", check, why)
-    kinds = {"load": "load", "devices": "wrong-device", "decode": "wrong-numbers"}
-    return failed(kinds[answer["failed"]], check, why)
-
-
-def _read(path: Path, expected: Expected, check: str) -> Floats:
-    logits = np.fromfile(path, dtype="<f4") if path.exists() else np.empty(0, np.float32)
-    if logits.size != expected.logits.size:
-        why = f"{logits.size} logits instead of {expected.logits.size}"
-        raise failed("wrong-numbers", check, why)
-    return logits.reshape(expected.logits.shape)
-
-
-def _evidence(answer: Mapping[str, Any]) -> Evidence:
-    found = _OFFLOADED.findall(answer["log"])
-    offloaded, layers = map(int, found[-1]) if found else (0, 0)
-    return Evidence(
-        devices=tuple(answer["devices"]), offloaded=offloaded, layers=layers, log=answer["log"]
+        kind = known[0] if known else kinds.of_signal(finished.signal, found)
+        return failed(kind, check, _crashed(finished.signal, found, text), found)
+    kind = known[0] if known else "load"
+    return failed(
+        kind, check, f"exit code {finished.code}: {known[1] if known else last_line(text)}"
     )
+
+
+def _crashed(signal: str, found: Crash, text: str) -> str:
+    where = f" in {found.where}" if found.where else ""
+    feature = f", an instruction of {found.feature}" if found.feature else ""
+    words = kinds.last_words(text)
+    return f"{signal}{where}{feature}{f': {words}' if words else ''}"

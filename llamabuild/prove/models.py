@@ -1,10 +1,18 @@
 """Tiny models made from nothing but a seed: nothing to download, the same bytes everywhere.
 
-Each is a complete GGUF file of architecture ``llama`` whose matrices have one weight type. The
-shapes are small but reach the fast kernels of ggml: rows in multiples of 32 (AMX tiles, repacked
-weights), columns in multiples of 256 (K-quants), grouped-query attention. Quantised blocks are
-random bytes, which every type accepts; only the scales are set, so that activations stay of
-order one. The random bytes are SHAKE-256 output, which no library version changes.
+Five families, each a complete GGUF file:
+
+* ``decoder``: architecture ``llama`` with grouped-query attention and rotary embedding; all its
+  matrices have one weight type.
+* ``products``: a decoder whose layers add nothing and whose embeddings and gains make every
+  activation a whole number up to 127: no rounding of activations is left, so that one wrong bit of
+  one scale in the output matrix shows.
+* ``rows``: the same with the weight type in the embeddings instead: looking rows up and decoding.
+* ``encoder``: architecture ``bert`` with mean pooling.
+* ``reranker``: the encoder with a classification head.
+
+The shapes are small but reach the fast kernels of ggml: rows in multiples of 32 (AMX tiles,
+repacked weights), columns in multiples of 256 (K-quants).
 """
 
 from __future__ import annotations
@@ -13,14 +21,12 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType, quants
-from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from llamabuild.prove import weights
+from llamabuild.prove.weights import Doubles, Tensor
+
 FIRST_TEXT = 3
 """Token ids below are unknown, begin and end of text: never in a prompt, never an answer."""
 
@@ -46,64 +52,18 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
-    """Where a weight type keeps its scales in a block, and what random bytes come to.
-
-    ``scale`` and ``minimum`` are offsets of a half-precision number (-1: none). ``unit`` is the
-    standard deviation of the decoded weights at scale 1 with minimum ``centre``: measured once
-    over random blocks, and no more exact than it needs to be.
-    """
-
-    scale: int
-    minimum: int = -1
-    centre: float = 0.0
-    unit: float
-
-
-BLOCKS: Mapping[str, Blocks] = {
-    "Q8_0": Blocks(scale=0, unit=74.0),
-    "Q4_0": Blocks(scale=0, unit=4.64),
-    "Q4_1": Blocks(scale=0, minimum=2, centre=-7.5, unit=4.61),
-    "Q4_K": Blocks(scale=0, minimum=2, centre=7.5, unit=257.0),
-    "Q5_K": Blocks(scale=0, minimum=2, centre=15.5, unit=523.0),
-    "Q6_K": Blocks(scale=208, unit=1366.0),
-    "IQ4_XS": Blocks(scale=0, unit=1230.0),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What to make: a weight type, a shape, and the seed of the prompt that goes with it."""
+    """What to make: a family, a weight type, a shape, and the seed of the prompt with it."""
 
     type: str
     shape: Shape
     prompt_seed: int = 0
+    family: str = "decoder"
 
-
-TINY = Shape(embedding=256, feed_forward=512, heads=4, kv_heads=2, layers=2)
-PROMPT = 64
-"""Tokens of a prompt, sent as one batch: kernels for matrices start at 32 rows."""
-STEPS = 16
-"""Tokens generated one by one after the prompt."""
-
-_TYPES = ("F16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q5_K", "Q6_K", "IQ4_XS")
-_PROMPT_SEEDS = (6199, 997, 1871, 2448, 845, 442, 328, 20)
-"""The lowest ones with a clear and varied answer: ``reference.expect`` says what that is."""
-SPECS = tuple(
-    Spec(type=name, shape=TINY, prompt_seed=seed)
-    for name, seed in zip(_TYPES, _PROMPT_SEEDS, strict=True)
-)
-_WIDE = Shape(embedding=1024, feed_forward=2816, heads=16, kv_heads=4, layers=2)
-SPEED = Spec(type="Q4_0", shape=_WIDE)
-"""Large enough (13 MB) that arithmetic, not starting threads, decides its speed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """Bytes as they stand in the file, and their type."""
-
-    data: NDArray[np.generic]
-    type: GGMLQuantizationType
+    @property
+    def name(self) -> str:
+        """For people and as a file name: "Q4_K-decoder"."""
+        return f"{self.type}-{self.family}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,42 +74,46 @@ class Model:
     tensors: Mapping[str, Tensor]
 
 
-def prompt(spec: Spec) -> list[int]:
+TINY = Shape(embedding=256, feed_forward=512, heads=4, kv_heads=2, layers=2)
+BERT = Shape(embedding=256, feed_forward=512, heads=4, kv_heads=4, layers=2, epsilon=1e-12)
+PLAIN = Shape(embedding=512, feed_forward=256, heads=8, kv_heads=2, layers=1, epsilon=1e-12)
+"""For exact answers: two blocks of K-quants in a row, and an epsilon too small to be seen."""
+_WIDE = Shape(embedding=1024, feed_forward=2816, heads=16, kv_heads=4, layers=2)
+PROMPT = 64
+"""Tokens of a prompt, sent as one batch: kernels for matrices start at 32 rows."""
+STEPS = 16
+"""Tokens after the prompt, one by one."""
+
+SERVED = Spec(type="Q4_K", shape=TINY, prompt_seed=845)
+"""Generates text greedily. The seed is the lowest with a clear and varied answer:
+``reference.expect`` says what that is."""
+SPEED = Spec(type="Q4_0", shape=_WIDE)
+"""Large enough (13 MB) that arithmetic, not starting threads, decides its speed."""
+DECODERS = tuple(
+    SERVED if name == SERVED.type else Spec(type=name, shape=TINY) for name in weights.TYPES
+)
+PRODUCTS = tuple(Spec(type=name, shape=PLAIN, family="products") for name in weights.TYPES)
+ROWS = tuple(Spec(type=name, shape=PLAIN, family="rows") for name in weights.TYPES)
+ENCODERS = tuple(Spec(type=name, shape=BERT, family="encoder") for name in ("F16", "Q8_0"))
+RERANKER = Spec(type="F16", shape=BERT, family="reranker")
+
+
+def prompt(spec: Spec, length: int = PROMPT) -> list[int]:
     """The token ids to start from; none of them is a control token."""
-    noise = np.frombuffer(_random(f"prompt {spec.type} {spec.prompt_seed}", 4 * PROMPT), "<u4")
+    noise = np.frombuffer(
+        weights.random(f"prompt {spec.type} {spec.prompt_seed}", 4 * length), "<u4"
+    )
     return [int(FIRST_TEXT + n % (spec.shape.vocabulary - FIRST_TEXT)) for n in noise]
 
 
 def generate(spec: Spec) -> Model:
-    """All tensors of a model. The gains make every part of the network matter to its result:
-    attention is neither flat nor one-hot, and each layer adds about as much as it is given."""
-    shape = spec.shape
-    wide, narrow = shape.embedding, shape.kv_heads * shape.head
-    matrices: dict[str, tuple[int, int, float]] = {
-        "token_embd.weight": (shape.vocabulary, wide, math.sqrt(wide)),
-        "output.weight": (shape.vocabulary, wide, 2.0),
-    }
-    norms = ["output_norm.weight"]
-    for n in range(shape.layers):
-        matrices |= {
-            f"blk.{n}.attn_q.weight": (wide, wide, 1.0),
-            f"blk.{n}.attn_k.weight": (narrow, wide, 1.0),
-            f"blk.{n}.attn_v.weight": (narrow, wide, 1.0),
-            f"blk.{n}.attn_output.weight": (wide, wide, 1.5),
-            f"blk.{n}.ffn_gate.weight": (shape.feed_forward, wide, 1.0),
-            f"blk.{n}.ffn_up.weight": (shape.feed_forward, wide, 1.0),
-            f"blk.{n}.ffn_down.weight": (wide, shape.feed_forward, 1.5),
-        }
-        norms += [f"blk.{n}.attn_norm.weight", f"blk.{n}.ffn_norm.weight"]
-    tensors = {name: _matrix(name, spec.type, *size) for name, size in matrices.items()}
-    tensors |= {name: _norm(f"{name} {spec.type}", wide) for name in norms}
-    return Model(spec=spec, tensors=tensors)
+    """All tensors of a model."""
+    return Model(spec=spec, tensors=_FAMILIES[spec.family](spec))
 
 
-def weights(model: Model) -> dict[str, Floats]:
+def decoded(model: Model) -> dict[str, Doubles]:
     """The numbers that the blocks stand for, decoded by the ``gguf`` package."""
-    found = {name: quants.dequantize(t.data, t.type) for name, t in model.tensors.items()}
-    return {name: np.ascontiguousarray(w, dtype=np.float32) for name, w in found.items()}
+    return {name: weights.decoded(tensor) for name, tensor in model.tensors.items()}
 
 
 def digest(model: Model) -> str:
@@ -161,87 +125,137 @@ def digest(model: Model) -> str:
     return total.hexdigest()
 
 
-def write(model: Model, path: Path) -> None:
-    """The model as a GGUF file that llama.cpp loads as it would any other."""
-    shape = model.spec.shape
-    writer = GGUFWriter(path, "llama")
-    writer.add_name(f"llamabuild proof {model.spec.type}")
-    writer.add_file_type(LlamaFileType.ALL_F32)
-    writer.add_context_length(shape.context)
-    writer.add_embedding_length(shape.embedding)
-    writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_block_count(shape.layers)
-    writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.kv_heads)
-    writer.add_layer_norm_rms_eps(shape.epsilon)
-    writer.add_rope_dimension_count(shape.head)
-    writer.add_rope_freq_base(shape.rope_base)
-    writer.add_vocab_size(shape.vocabulary)
-    _vocabulary(writer, shape.vocabulary)
-    for name, tensor in model.tensors.items():
-        writer.add_tensor(name, tensor.data, raw_dtype=tensor.type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def _decoder(spec: Spec) -> dict[str, Tensor]:
+    """The gains make every part of the network matter to its result: attention is neither flat
+    nor one-hot, and each layer adds about as much as it is given."""
+    shape = spec.shape
+    wide = shape.embedding
+    found = {
+        "token_embd.weight": _matrix(spec, "token_embd", shape.vocabulary, wide, math.sqrt(wide)),
+        "output.weight": _matrix(spec, "output", shape.vocabulary, wide, 2.0),
+        "output_norm.weight": _norm(spec, "output_norm", wide),
+    }
+    for n in range(shape.layers):
+        for name, rows, columns, gain in _layer(shape, residual=1.5):
+            found[f"blk.{n}.{name}.weight"] = _matrix(spec, f"blk.{n}.{name}", rows, columns, gain)
+        for name in ("attn_norm", "ffn_norm"):
+            found[f"blk.{n}.{name}.weight"] = _norm(spec, f"blk.{n}.{name}", wide)
+    return found
 
 
-def _vocabulary(writer: GGUFWriter, size: int) -> None:
-    """A SentencePiece vocabulary: three control tokens, all bytes, and invented words."""
-    control = ["<unk>", "<s>", "</s>"]
-    byte = [f"<0x{n:02X}>" for n in range(256)]
-    words = [f"\u2581w{n}" for n in range(size - len(control) - len(byte))]
-    kinds = [TokenType.UNKNOWN, TokenType.CONTROL, TokenType.CONTROL]
-    kinds += [TokenType.BYTE] * len(byte) + [TokenType.NORMAL] * len(words)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list([*control, *byte, *words])
-    writer.add_token_scores([float(-n) for n in range(size)])
-    writer.add_token_types(kinds)
-    writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_add_bos_token(False)
-    writer.add_add_space_prefix(False)
+def _layer(shape: Shape, residual: float) -> list[tuple[str, int, int, float]]:
+    """Matrices of a layer of ``llama``: name, rows, columns, gain."""
+    wide, narrow = shape.embedding, shape.kv_heads * shape.head
+    return [
+        ("attn_q", wide, wide, 1.0),
+        ("attn_k", narrow, wide, 1.0),
+        ("attn_v", narrow, wide, 1.0),
+        ("attn_output", wide, wide, residual),
+        ("ffn_gate", shape.feed_forward, wide, 1.0),
+        ("ffn_up", shape.feed_forward, wide, 1.0),
+        ("ffn_down", wide, shape.feed_forward, residual),
+    ]
 
 
-def _random(label: str, count: int) -> bytes:
-    return hashlib.shake_256(f"llamabuild proof 1 {label}".encode()).digest(count)
+def _plain(spec: Spec) -> dict[str, Tensor]:
+    """What ``products`` and ``rows`` share: layers whose results are zero."""
+    shape = spec.shape
+    found = {}
+    for name, rows, columns, gain in _layer(shape, residual=0.0):
+        noise = weights.matrix(name, "F32", rows, columns, gain / math.sqrt(columns))
+        found[f"blk.0.{name}.weight"] = noise
+    for name in ("attn_norm", "ffn_norm"):
+        found[f"blk.0.{name}.weight"] = _norm(spec, name, shape.embedding)
+    return found
 
 
-def _matrix(name: str, kind: str, rows: int, columns: int, gain: float) -> Tensor:
+def _products(spec: Spec) -> dict[str, Tensor]:
+    """Embeddings of 1 and -1, whose root mean square is 1, and whole gains: what is multiplied
+    with the output matrix are whole numbers, and 127 in every 32 of them makes the scale of every
+    8-bit block 1."""
+    shape = spec.shape
+    signs = np.frombuffer(weights.random("signs", shape.vocabulary * shape.embedding), np.int8)
+    gains = np.frombuffer(weights.random("gains", shape.embedding), np.uint8) % 127 + 1
+    gains = np.where(np.arange(shape.embedding) % 32 == 7, 127, gains)
+    ones = np.where(signs < 0, -1.0, 1.0).reshape(shape.vocabulary, shape.embedding)
+    return {
+        **_plain(spec),
+        "token_embd.weight": weights.floats(ones),
+        "output_norm.weight": weights.floats(gains.astype(np.float32)),
+        "output.weight": _matrix(spec, "products", shape.vocabulary, shape.embedding, 1 / 64),
+    }
+
+
+def _rows(spec: Spec) -> dict[str, Tensor]:
+    shape = spec.shape
+    size = (shape.vocabulary, shape.embedding)
+    return {
+        **_plain(spec),
+        "token_embd.weight": _matrix(spec, "rows", *size, math.sqrt(shape.embedding)),
+        "output_norm.weight": _norm(spec, "rows", shape.embedding),
+        "output.weight": weights.matrix("rows", "F32", *size, 2 / math.sqrt(shape.embedding)),
+    }
+
+
+def _encoder(spec: Spec) -> dict[str, Tensor]:
+    shape = spec.shape
+    wide = shape.embedding
+    found = {
+        "token_embd.weight": _matrix(spec, "token_embd", shape.vocabulary, wide, math.sqrt(wide)),
+        "token_types.weight": weights.matrix("token_types", "F32", 2, wide, 0.5),
+        "position_embd.weight": weights.matrix("position_embd", "F32", shape.context, wide, 0.5),
+        **_normed("token_embd_norm", wide),
+    }
+    for n in range(shape.layers):
+        for name, rows, columns, gain in _layer(shape, residual=1.0):
+            if name != "ffn_gate":
+                label = f"blk.{n}.{name}"
+                found[f"{label}.weight"] = _matrix(spec, f"bert {label}", rows, columns, gain)
+                found[f"{label}.bias"] = _bias(label, rows)
+        for name in ("attn_output_norm", "layer_output_norm"):
+            found |= _normed(f"blk.{n}.{name}", wide)
+    return found
+
+
+def _reranker(spec: Spec) -> dict[str, Tensor]:
+    wide = spec.shape.embedding
+    return {
+        **_encoder(spec),
+        "cls.weight": _matrix(spec, "cls", wide, wide, 1.0),
+        "cls.bias": _bias("cls", wide),
+        "cls.output.weight": weights.matrix("cls.output", "F32", 1, wide, 4 / math.sqrt(wide)),
+        "cls.output.bias": _bias("cls.output", 1),
+    }
+
+
+_FAMILIES = {
+    "decoder": _decoder,
+    "products": _products,
+    "rows": _rows,
+    "encoder": _encoder,
+    "reranker": _reranker,
+}
+
+
+def _matrix(spec: Spec, name: str, rows: int, columns: int, gain: float) -> Tensor:
     """Weights with standard deviation ``gain / sqrt(columns)``."""
-    label = f"{name} {kind}"
-    deviation = gain / math.sqrt(columns)
-    if kind == "F16":
-        noise = np.frombuffer(_random(label, 2 * rows * columns), "<i2").reshape(rows, columns)
-        halves = (noise / 32768.0 * math.sqrt(3) * deviation).astype(np.float16)
-        return Tensor(data=halves, type=GGMLQuantizationType.F16)
-    weight_type = GGMLQuantizationType[kind]
-    row = quants.quant_shape_to_byte_shape((rows, columns), weight_type)[1]
-    block = quants.GGML_QUANT_SIZES[weight_type][1]
-    data = np.frombuffer(_random(label, rows * row), np.uint8).reshape(-1, block).copy()
-    if kind == "Q8_0":
-        data[data == 0x80] = 0x81  # quantising never gives -128, and kernels may rely on it
-    _scale(data, label, BLOCKS[kind], deviation)
-    return Tensor(data=data.reshape(rows, row), type=weight_type)
+    label = f"{name}.weight {spec.type}"
+    return weights.matrix(label, spec.type, rows, columns, gain / math.sqrt(columns))
 
 
-def _scale(data: Bytes, label: str, blocks: Blocks, deviation: float) -> None:
-    """Set the scales: they vary by a third around ``deviation``, so that mixing blocks up shows;
-    where there is no minimum they vary in sign as well, so that the weights have no bias."""
-    noise = np.frombuffer(_random(f"{label} scale", len(data)), np.uint8)
-    scale = deviation / blocks.unit * (12 + (noise & 7)) / 16
-    if blocks.minimum < 0:
-        scale = np.where(noise & 8, -scale, scale)
-    data[:, blocks.scale : blocks.scale + 2] = _halves(scale)
-    if blocks.minimum >= 0:
-        data[:, blocks.minimum : blocks.minimum + 2] = _halves(scale * blocks.centre)
+def _norm(spec: Spec, name: str, size: int) -> Tensor:
+    noise = np.frombuffer(weights.random(f"{name}.weight {spec.type}", size), np.uint8)
+    return weights.floats(0.75 + noise / 512.0)
 
 
-def _halves(values: NDArray[np.float64]) -> Bytes:
-    return values.astype("<f2").reshape(-1, 1).view(np.uint8)
+def _normed(name: str, size: int) -> dict[str, Tensor]:
+    noise = np.frombuffer(weights.random(name, size), np.uint8)
+    return {
+        f"{name}.weight": weights.floats(0.75 + noise / 512.0),
+        f"{name}.bias": _bias(name, size),
+    }
 
 
-def _norm(label: str, size: int) -> Tensor:
-    noise = np.frombuffer(_random(label, size), np.uint8)
-    return Tensor(data=(0.75 + noise / 512.0).astype(np.float32), type=GGMLQuantizationType.F32)
+def _bias(name: str, size: int) -> Tensor:
+    noise = np.frombuffer(weights.random(f"{name} bias", size), np.uint8)
+    return weights.floats((noise - 127.5) / 512.0)

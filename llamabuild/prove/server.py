@@ -13,7 +13,8 @@ from llamabuild.host import Finished, Service
 from llamabuild.model import Check
 from llamabuild.prove import inference, reference
 from llamabuild.prove.inference import Runner
-from llamabuild.prove.reference import Expected
+from llamabuild.prove.kinds import failed, last_line
+from llamabuild.prove.reference import Text
 
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 _POLL = 0.02
@@ -28,7 +29,7 @@ class _UnansweredError(Exception):
 
 
 def check(
-    server: Path, model: Path, expected: Expected, runner: Runner, *, name: str, gpu_layers: int
+    server: Path, model: Path, wanted: Text, runner: Runner, *, name: str, gpu_layers: int
 ) -> Check:
     """Ask for the expected tokens. The server is gone afterwards, whatever happens.
 
@@ -42,11 +43,11 @@ def check(
             env=inference.environment(runner, report),
             limits=runner.limits,
         ) as service:
-            tokens = _ask(service, expected, name, report)
+            tokens = _ask(service, wanted, name, report)
     except OSError as error:  # it could not even be started
-        raise inference.failed("load", name, str(error)) from error
-    if why := reference.differing(tokens, expected.tokens):
-        raise inference.failed("wrong-numbers", name, why)
+        raise failed("load", name, str(error)) from error
+    if why := reference.differing(tokens, wanted.tokens):
+        raise failed("wrong-numbers", name, why)
     seconds = time.monotonic() - started
     return Check(name=name, detail=f"{len(tokens)} tokens over HTTP in {seconds:.1f} s")
 
@@ -63,15 +64,15 @@ def arguments(server: Path, model: Path, threads: int, gpu_layers: int) -> list[
     ]
 
 
-def _ask(service: Service, expected: Expected, name: str, report: Path) -> tuple[int, ...]:
+def _ask(service: Service, wanted: Text, name: str, report: Path) -> tuple[int, ...]:
     """The server's tokens. Raises ProofFailed for a server that dies, hangs or talks nonsense."""
     deadline = time.monotonic() + _PATIENCE
     try:
         port = _ready(service, deadline)
-        return _complete(port, expected)
+        return _complete(port, wanted)
     except TimeoutError as error:
-        why = f"no answer within {_PATIENCE:.0f} s: {inference.last_line(service.output())}"
-        raise inference.failed("timeout", name, why) from error
+        why = f"no answer within {_PATIENCE:.0f} s: {last_line(service.output())}"
+        raise failed("timeout", name, why) from error
     except (OSError, http.client.HTTPException, _UnansweredError) as error:
         raise _blame(service, error, name, report) from error
 
@@ -88,19 +89,19 @@ def _ready(service: Service, deadline: float) -> int:
     raise TimeoutError
 
 
-def _complete(port: int, expected: Expected) -> tuple[int, ...]:
-    wanted = {
-        "prompt": expected.prompt,
-        "n_predict": len(expected.tokens),
+def _complete(port: int, wanted: Text) -> tuple[int, ...]:
+    body = {
+        "prompt": wanted.prompt,
+        "n_predict": len(wanted.tokens),
         "temperature": 0,
         "cache_prompt": False,
         "return_tokens": True,
     }
-    status, body = _request(port, "POST", "/completion", wanted)
+    status, answer = _request(port, "POST", "/completion", body)
     try:
-        return tuple(int(token) for token in json.loads(body)["tokens"])
+        return tuple(int(token) for token in json.loads(answer)["tokens"])
     except (ValueError, KeyError, TypeError) as error:
-        raise _UnansweredError(f"HTTP {status}: {body[:200].decode(errors='replace')}") from error
+        raise _UnansweredError(f"HTTP {status}: {answer[:200].decode(errors='replace')}") from error
 
 
 def _request(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
@@ -122,6 +123,6 @@ def _blame(service: Service, error: Exception, name: str, report: Path) -> Proof
         time.sleep(_POLL)
     code = service.code()
     if code is None:
-        return inference.failed("wrong-numbers", name, str(error) or type(error).__name__)
+        return failed("wrong-numbers", name, str(error) or type(error).__name__)
     finished = Finished(code=code, out=service.output(), err="")
-    return inference.ended(finished, name, report) or inference.failed("load", name, str(error))
+    return inference.ended(finished, name, report) or failed("load", name, str(error))

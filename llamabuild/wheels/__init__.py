@@ -12,12 +12,14 @@ import json
 import re
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from llamabuild import cmake, data
 from llamabuild.errors import BuildFailed, FetchError, ToolMissing
 from llamabuild.host import Finished, Host, Limits, python
 from llamabuild.model import Plan, Source
+from llamabuild.toolchains import cross
 
 _HERE = Path(__file__).resolve().parent
 _LIMITS = Limits(seconds=600)
@@ -48,12 +50,27 @@ def pack(
     for file in sorted((*(prefix / "lib").iterdir(), *(prefix / "bin").iterdir())):
         if _LIBRARY.match(file.name):
             shutil.copy2(file, libraries / file.name)
-    (prefix / "wheel").mkdir()
-    return _run_backend(project, libraries, prefix / "wheel", scratch, log, host)
+    out = prefix / "wheel"
+    out.mkdir()
+    return _run_backend(project, libraries, out, scratch, log, host, platform(plan, host))
+
+
+def platform(plan: Plan, host: Host) -> dict[str, str]:
+    """The variable that names the platform of a wheel for another architecture than this one's:
+    Python's ``sysconfig`` reads it for this purpose, and so does scikit-build-core."""
+    system, _, here = host.system()
+    arch = cross.of_target(plan.compiler.target)
+    return {"_PYTHON_HOST_PLATFORM": f"{system}-{arch}"} if arch not in ("", here) else {}
 
 
 def _run_backend(
-    project: Path, libraries: Path, out: Path, scratch: Path, log: Path, host: Host
+    project: Path,
+    libraries: Path,
+    out: Path,
+    scratch: Path,
+    log: Path,
+    host: Host,
+    variables: Mapping[str, str],
 ) -> Path:
     settings = {
         "cmake.source-dir": str(_HERE / "cmake"),
@@ -62,7 +79,7 @@ def _run_backend(
         "install.strip": "false",
     }
     argv = [python(), str(_HERE / "child.py"), json.dumps(settings), str(out)]
-    env = cmake.environment(host.environ) | {"SOURCE_DATE_EPOCH": _EPOCH}
+    env = {**cmake.environment(host.environ), "SOURCE_DATE_EPOCH": _EPOCH, **variables}
     ended = host.run(argv, limits=_LIMITS, cwd=project, env=env)
     with log.open("a", encoding="utf-8") as transcript:
         transcript.write(f"$ {' '.join(argv)}\n{ended.out}{ended.err}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamabuild.host import Limits, LocalHost
-from llamabuild.prove.instructions import feature_of
+from llamabuild.instructions import feature_of
 
 pytestmark = [
     pytest.mark.steps,

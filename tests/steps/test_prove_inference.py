@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild import prove
 from llamabuild.errors import ProofFailed
 from llamabuild.host import LocalHost
-from llamabuild.prove import inference, models, reference, server
+from llamabuild.prove import cases, inference, models, reference, server, tools
 from llamabuild.prove.child import MARKER
 from llamabuild.prove.inference import Runner
 
@@ -24,8 +23,8 @@ pytestmark = [
     pytest.mark.skipif(HOST.system()[0] == "windows", reason="the scripts are for POSIX"),
 ]
 
-MODELS = {spec.type: models.generate(spec) for spec in models.SPECS}
-EXPECTED = {kind: reference.expect(model) for kind, model in MODELS.items()}
+CASE = cases.standard()[0]
+TEXT = reference.text(models.SERVED, cases.decoded(models.SERVED))
 
 
 @pytest.fixture
@@ -39,22 +38,38 @@ def program(path: Path, text: str, interpreter: str = "/bin/sh") -> Path:
     return path
 
 
-def child_of(runner: Runner, python: Path, kind: str = "Q4_K") -> inference.Answer:
-    path = runner.scratch / f"{kind}.gguf"
-    models.write(MODELS[kind], path)
-    return inference.run(python, path, EXPECTED[kind], runner, check="x", gpu_layers=0)
+def child_of(runner: Runner, python: Path) -> list[inference.Answer]:
+    return list(inference.run(python, [CASE], runner, place="x", gpu_layers=0))
+
+
+def told(*lines: dict[str, object]) -> str:
+    """A script that tells these lines as the child would."""
+    text = "\n".join(MARKER + json.dumps(line) for line in lines)
+    return f"cat <<'END'\n{text}\nEND"
+
+
+START = {"devices": ["CPU: x"], "system": "", "libraries": [], "home": "/x", "log": ""}
 
 
 # --- children that end badly ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ILL", "SEGV", "BUS", "FPE", "ABRT"])
-def test_a_child_killed_by_a_fault_is_a_crash(name: str, runner: Runner) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ILL", "illegal-instruction"),
+        ("SEGV", "segfault"),
+        ("BUS", "segfault"),
+        ("FPE", "crash"),
+        ("ABRT", "abort"),
+    ],
+)
+def test_a_child_killed_by_a_fault_is_a_crash(name: str, kind: str, runner: Runner) -> None:
     python = program(runner.scratch / "python", f"kill -{name} $$")
     with pytest.raises(ProofFailed) as caught:
         child_of(runner, python)
-    assert caught.value.kind == "crash"
-    assert caught.value.check == "x"
+    assert caught.value.kind == kind
+    assert caught.value.check == "loading the library on the x"
     assert caught.value.crash is not None
     assert caught.value.crash.signal == f"SIG{name}"
 
@@ -65,10 +80,16 @@ def test_a_child_killed_by_a_fault_is_a_crash(name: str, runner: Runner) -> None
         ("sleep 60", "timeout", "did not end in time"),
         ("kill -KILL $$", "memory", "memory"),
         ("echo 'terminate: std::bad_alloc' >&2; kill -ABRT $$", "memory", "bad_alloc"),
-        ("echo 'libllama.so: cannot open' >&2; exit 1", "load", "cannot open"),
+        ("echo 'libllama.so: bad' >&2; exit 1", "load", "libllama.so: bad"),
+        (
+            "echo 'libgomp.so.1: cannot open shared object file: No such file' >&2; exit 1",
+            "library-missing",
+            "libgomp.so.1",
+        ),
+        ("echo 'x: undefined symbol: llama_x' >&2; exit 127", "abi", "llama_x"),
         ("echo hello", "load", "no answer: hello"),
         (f"echo '{MARKER}{{\"tok'", "load", "no answer"),
-        ("echo 'GGML_ASSERT(x > 0) failed' >&2; kill -ABRT $$", "crash", "GGML_ASSERT"),
+        ("echo 'GGML_ASSERT(x > 0) failed' >&2; kill -ABRT $$", "abort", "GGML_ASSERT"),
     ],
 )
 def test_every_other_end_has_its_kind(script: str, kind: str, words: str, runner: Runner) -> None:
@@ -96,26 +117,53 @@ def test_a_python_without_the_wheel_is_a_load_failure(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("stage", "why", "kind"),
     [
-        ("load", "libllama.so: undefined symbol", "load"),
+        ("load", "libllama.so: bad", "load"),
+        ("load", "libllama.so: undefined symbol: x", "abi"),
+        ("load", "libx.so: cannot open shared object file", "library-missing"),
         ("load", "CUDA error: out of memory", "memory"),
-        ("devices", "ggml found no back-end", "wrong-device"),
+        ("load", "CUDA error: no kernel image is available for execution on the device",
+         "no-kernel-image"),
+        ("load", "CUDA driver version is insufficient for CUDA runtime version", "driver"),
+        ("abi", "llama_context_default_params: 120 bytes", "abi"),
+        ("devices", "ggml found no back-end", "device-missing"),
         ("decode", "llama_decode returned -3", "wrong-numbers"),
     ],
-)
+)  # fmt: skip
 def test_what_the_child_tells_itself_has_its_kind(
     stage: str, why: str, kind: str, runner: Runner
 ) -> None:
-    answer = json.dumps({"failed": stage, "why": why, "log": "last words\n"})
-    python = program(runner.scratch / "python", f"printf '%s\\n' '{MARKER}{answer}'")
+    answer: dict[str, object] = {"failed": stage, "why": why, "log": "last words\n"}
+    python = program(runner.scratch / "python", told(answer))
     with pytest.raises(ProofFailed, match="last words") as caught:
         child_of(runner, python)
     assert caught.value.kind == kind
 
 
-def test_logits_that_are_missing_are_wrong(runner: Runner) -> None:
-    answer = json.dumps({"tokens": [1], "devices": ["CPU: x"], "system": "", "log": ""})
-    python = program(runner.scratch / "python", f"printf '%s\\n' '{MARKER}{answer}'")
-    with pytest.raises(ProofFailed, match="0 logits instead of") as caught:
+def test_what_was_begun_last_is_blamed(runner: Runner) -> None:
+    script = told(START, {"begin": "one"}, {"done": True, "name": "one"}, {"begin": "two"})
+    python = program(runner.scratch / "python", f"{script}\nkill -SEGV $$")
+    with pytest.raises(ProofFailed, match="two on the x: SIGSEGV"):
+        child_of(runner, python)
+
+
+def test_a_library_from_elsewhere_is_no_proof_of_this_one(runner: Runner) -> None:
+    start = {**START, "libraries": ["/x/lib/libllama.so", "/opt/libggml.so"]}
+    python = program(runner.scratch / "python", told(start))
+    with pytest.raises(ProofFailed, match=r"/opt/libggml\.so was loaded instead") as caught:
+        child_of(runner, python)
+    assert caught.value.kind == "wrong-library"
+
+
+def test_a_case_without_an_answer_is_no_proof(runner: Runner) -> None:
+    python = program(runner.scratch / "python", told(START))
+    with pytest.raises(ProofFailed, match="was not answered"):
+        child_of(runner, python)
+
+
+def test_numbers_that_are_missing_are_wrong(runner: Runner) -> None:
+    done = {"done": True, "name": CASE.name, "log": "", "memory": []}
+    python = program(runner.scratch / "python", told(START, done))
+    with pytest.raises(ProofFailed, match="0 numbers for") as caught:
         child_of(runner, python)
     assert caught.value.kind == "wrong-numbers"
 
@@ -158,7 +206,7 @@ def served(
     tool = program(runner.scratch / "llama-server", text, interpreter=sys.executable)
     model = runner.scratch / "m.gguf"
     with pytest.raises(ProofFailed) as caught:
-        server.check(tool, model, EXPECTED["Q4_K"], runner, name="server", gpu_layers=0)
+        server.check(tool, model, TEXT, runner, name="server", gpu_layers=0)
     return caught.value
 
 
@@ -173,7 +221,7 @@ def test_a_server_that_talks_nonsense_is_wrong(runner: Runner) -> None:
 
 def test_a_server_that_crashes_while_it_answers_is_a_crash(runner: Runner) -> None:
     failure = served(runner, post="os.kill(os.getpid(), signal.SIGSEGV)")
-    assert failure.kind == "crash"
+    assert failure.kind == "segfault"
     assert failure.crash is not None
     assert failure.crash.signal == "SIGSEGV"
 
@@ -181,7 +229,7 @@ def test_a_server_that_crashes_while_it_answers_is_a_crash(runner: Runner) -> No
 @pytest.mark.parametrize(
     ("start", "kind"),
     [
-        ("os.kill(os.getpid(), signal.SIGILL)", "crash"),
+        ("os.kill(os.getpid(), signal.SIGILL)", "illegal-instruction"),
         ("sys.exit('cannot load the model')", "load"),
         ("sys.exit(0)", "load"),
     ],
@@ -208,7 +256,7 @@ def test_a_server_that_cannot_start_is_a_load_failure(runner: Runner) -> None:
         server.check(
             runner.scratch / "none",
             runner.scratch / "m.gguf",
-            EXPECTED["Q4_K"],
+            TEXT,
             runner,
             name="server",
             gpu_layers=0,
@@ -221,11 +269,28 @@ def test_a_server_that_cannot_start_is_a_load_failure(runner: Runner) -> None:
 
 @pytest.mark.parametrize(
     ("script", "kind"),
-    [("echo '[]'", "load"), ("echo nonsense", "load"), ("kill -ILL $$", "crash")],
+    [("echo '[]'", "load"), ("echo nonsense", "load"), ("kill -ILL $$", "illegal-instruction")],
 )
 def test_a_bench_without_an_answer_fails(script: str, kind: str, runner: Runner) -> None:
     bench = program(runner.scratch / "llama-bench", script)
-    place = prove.Place(name="CPU", gpu_layers=0, backends=("cpu",))
     with pytest.raises(ProofFailed) as caught:
-        prove.measure(bench, runner.scratch / "m.gguf", runner, place)
+        tools.measure(bench, runner.scratch / "m.gguf", runner, 0, name="CPU")
     assert caught.value.kind == kind
+
+
+# --- a quantiser that loses too much -------------------------------------------------------------
+
+
+def test_a_quantiser_that_writes_something_else_is_wrong(runner: Runner) -> None:
+    """One that copies what it is given has no matrix of the type."""
+    tool = program(runner.scratch / "llama-quantize", 'cp "$2" "$3"')
+    with pytest.raises(ProofFailed, match="no matrix of its file is Q8_0") as caught:
+        tools.quantises(tool, "Q8_0", runner)
+    assert caught.value.kind == "wrong-numbers"
+
+
+def test_a_quantiser_that_writes_no_file_is_wrong(runner: Runner) -> None:
+    tool = program(runner.scratch / "llama-quantize", "exit 0")
+    with pytest.raises(ProofFailed, match="cannot be read") as caught:
+        tools.quantises(tool, "Q8_0", runner)
+    assert caught.value.kind == "wrong-numbers"

@@ -247,7 +247,9 @@ def test_one_build_is_linked_with_one_library() -> None:
 def test_a_run_is_judged_by_the_list_of_devices() -> None:
     good = Evidence(devices=("BLAS: OpenBLAS", "CPU: x"), offloaded=0, layers=3, log="")
     assert blas.judge(good) is None
-    assert "lists no BLAS" in (blas.judge(replace(good, devices=("CPU: x",))) or "")
+    doubt = blas.judge(replace(good, devices=("CPU: x",)))
+    assert doubt is not None
+    assert (doubt.kind, "lists no BLAS" in doubt.why) == ("device-missing", True)
 
 
 def test_the_table() -> None:

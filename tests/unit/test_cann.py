@@ -348,8 +348,10 @@ def test_without_an_npu_a_plan_can_still_be_made() -> None:
     ],
 )
 def test_only_a_run_on_the_npu_is_one(devices: tuple[str, ...], offloaded: int, good: bool) -> None:
-    evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log="")
+    held = ("CANN0", "CPU")
+    evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log="", buffers=held)
     assert (cann.judge(evidence) is None) == good
+    assert cann.judge(replace(evidence, buffers=("CPU",)))
 
 
 # --- garbage -------------------------------------------------------------------------------------

@@ -454,4 +454,6 @@ def test_a_run_is_judged_by_its_devices() -> None:
     good = Evidence(devices=("CPU: AMD EPYC",), offloaded=0, layers=2, log="")
     bad = Evidence(devices=("Vulkan0: llvmpipe",), offloaded=0, layers=2, log="")
     assert cpu.judge(good) is None
-    assert "Vulkan0" in (cpu.judge(bad) or "")
+    doubt = cpu.judge(bad)
+    assert doubt is not None
+    assert "Vulkan0" in doubt.why

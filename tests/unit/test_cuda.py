@@ -415,8 +415,10 @@ def test_the_tables_are_in_order() -> None:
 def test_only_a_run_on_the_gpu_is_a_run_on_the_gpu(
     devices: tuple[str, ...], offloaded: int, layers: int, good: bool
 ) -> None:
-    evidence = Evidence(devices=devices, offloaded=offloaded, layers=layers, log="")
+    held = ("CUDA0", "CPU")
+    evidence = Evidence(devices=devices, offloaded=offloaded, layers=layers, log="", buffers=held)
     assert (cuda.judge(evidence) is None) == good
+    assert cuda.judge(replace(evidence, buffers=("CPU",)))
 
 
 # --- the child -----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ TWO = values.toolchain(values.compiler(), values.compiler("clang", "22.1.0"))
 
 def crashed(feature: str = "") -> ProofFailed:
     crash = Crash(signal="SIGILL", feature=feature)
-    return ProofFailed("it died", kind="crash", check="q4_0", crash=crash)
+    return ProofFailed("it died", kind="illegal-instruction", check="q4_0", crash=crash)
 
 
 def out_of_memory() -> BuildFailed:
@@ -94,7 +94,7 @@ def test_the_users_compiler_is_not_replaced() -> None:
 
 def test_an_automatic_back_end_may_go_and_one_asked_for_may_not() -> None:
     auto = replace(PLAN, backends=("cuda", "cpu"), requested="auto", cpu_features=())
-    failure = ProofFailed("on the CPU", kind="wrong-device", check="q4_0")
+    failure = ProofFailed("on the CPU", kind="silent-cpu", check="q4_0")
     course = heal.after_failure(heal.Course(), failure, auto, ONE)
     assert course is not None
     assert course.without == {"cuda"}

@@ -791,8 +791,10 @@ def test_every_number_has_a_name_or_none(target: int) -> None:
 def test_only_a_run_on_the_gpu_is_a_run_on_the_gpu(
     devices: tuple[str, ...], offloaded: int, layers: int, good: bool
 ) -> None:
-    evidence = Evidence(devices=devices, offloaded=offloaded, layers=layers, log="")
+    held = ("ROCm0", "CPU")
+    evidence = Evidence(devices=devices, offloaded=offloaded, layers=layers, log="", buffers=held)
     assert (hip.judge(evidence) is None) == good
+    assert hip.judge(replace(evidence, buffers=("CPU",)))
 
 
 # --- garbage -------------------------------------------------------------------------------------

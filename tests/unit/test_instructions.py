@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamabuild.prove.instructions import FEATURES, feature_of
+from llamabuild.instructions import FEATURES, feature_of
 
 # Bytes as they stood in crash reports and disassemblies of ggml-cpu.
 KNOWN = {

@@ -313,14 +313,19 @@ def test_options() -> None:
 
 @pytest.mark.parametrize("name", ["MTL0: Apple M1", "Metal: Apple M1"])
 def test_a_run_on_the_gpu(name: str) -> None:
-    good = Evidence(devices=(name, "CPU: Apple M1"), offloaded=3, layers=3, log="")
+    held = (f"{name.partition(':')[0]}_Mapped",)
+    devices = (name, "CPU: Apple M1")
+    good = Evidence(devices=devices, offloaded=3, layers=3, log="", buffers=held)
     assert metal.judge(good) is None
-    assert metal.judge(replace(good, offloaded=2)) == "2 of 3 layers ran on the GPU"
+    doubt = metal.judge(replace(good, offloaded=2))
+    assert doubt is not None
+    assert (doubt.kind, doubt.why) == ("silent-cpu", "2 of 3 layers were given to the device")
 
 
 def test_a_run_without_the_gpu() -> None:
-    why = metal.judge(Evidence(devices=("CPU: Apple M1",), offloaded=3, layers=3, log=""))
-    assert why == "ggml lists no MTL device (listed: CPU: Apple M1)"
+    doubt = metal.judge(Evidence(devices=("CPU: Apple M1",), offloaded=3, layers=3, log=""))
+    assert doubt is not None
+    assert doubt.why == "ggml lists no MTL device (listed: CPU: Apple M1)"
 
 
 # --- laws ----------------------------------------------------------------------------------------

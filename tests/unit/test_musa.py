@@ -281,8 +281,10 @@ def test_virtual_memory_needs_something_to_link_with() -> None:
 def test_only_a_run_on_the_gpu_is_a_run_on_the_gpu(
     devices: tuple[str, ...], offloaded: int, layers: int, good: bool
 ) -> None:
-    evidence = Evidence(devices=devices, offloaded=offloaded, layers=layers, log="")
+    held = ("MUSA0", "CPU")
+    evidence = Evidence(devices=devices, offloaded=offloaded, layers=layers, log="", buffers=held)
     assert (musa.judge(evidence) is None) == good
+    assert musa.judge(replace(evidence, buffers=("CPU",)))
 
 
 # --- garbage -------------------------------------------------------------------------------------

@@ -527,8 +527,10 @@ def test_flags_say_everything() -> None:
     ],
 )
 def test_only_a_run_on_opencl_is_one(devices: tuple[str, ...], offloaded: int, good: bool) -> None:
-    evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log="")
+    held = ("OpenCL", "CPU")
+    evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log="", buffers=held)
     assert (opencl.judge(evidence) is None) == good
+    assert opencl.judge(replace(evidence, buffers=("CPU",)))
 
 
 # --- garbage -------------------------------------------------------------------------------------

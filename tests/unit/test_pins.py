@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamabuild.errors import ConfigError
+from llamabuild import data
+from llamabuild.errors import ConfigError, IntegrityError
+from llamabuild.model import Patch
 from llamabuild.pins import default_pin, load_pins, parse_pin
 
 GOOD: dict[str, Any] = {
@@ -112,17 +115,86 @@ def test_relative_paths_start_at_the_file() -> None:
     assert pin.urls == ("/pins/a.tar.gz", *urls[1:])
 
 
+# --- patches -------------------------------------------------------------------------------------
+
+TEXT = b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"
+PATCH = {"name": "guard", "sha256": sha256(TEXT).hexdigest(), "why": "w", "until": "u"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the patch of the pin "mine"."""
+    (tmp_path / "patches" / "mine").mkdir(parents=True)
+    (tmp_path / "patches" / "mine" / "guard.patch").write_bytes(TEXT)
+    return tmp_path
+
+
+def test_a_patch_lies_beside_the_file(folder: Path) -> None:
+    pin = parse_pin("mine", {**GOOD, "patches": [PATCH]}, folder)
+    assert pin.patches == (Patch(**PATCH, text=TEXT.decode()),)
+    assert parse_pin("mine", {**GOOD, "patches": []}, folder).patches == ()
+
+
+@pytest.mark.parametrize(
+    ("patches", "words"),
+    [
+        (["guard"], "tables"),
+        ("guard", "tables"),
+        ({"name": "guard"}, "tables"),
+        ([{**PATCH, "name": "gone"}], "cannot be read"),
+        ([{**PATCH, "name": "../mine/guard"}], "name a file"),
+        ([{**PATCH, "name": ""}], "no text as name"),
+        ([{**PATCH, "why": 1}], "no text as why"),
+        ([{key: value for key, value in PATCH.items() if key != "until"}], "no text as until"),
+        ([{**PATCH, "text": "x"}], "unknown key 'text'"),
+        ([PATCH, PATCH], "two patches"),
+    ],
+)
+def test_wrong_patches_are_refused(folder: Path, patches: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        parse_pin("mine", {**GOOD, "patches": patches}, folder)
+    assert "'mine'" in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("content", [TEXT.replace(b"\n", b"\r\n"), TEXT[:-1], b""])
+def test_a_changed_patch_is_not_used(folder: Path, content: bytes) -> None:
+    """Git may change the line ends of a checkout."""
+    (folder / "patches" / "mine" / "guard.patch").write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"guard\.patch has sha256") as caught:
+        parse_pin("mine", {**GOOD, "patches": [PATCH]}, folder)
+    assert PATCH["sha256"] in caught.value.message
+    assert "line ends" in caught.value.hint
+
+
+def test_a_patch_is_text(folder: Path) -> None:
+    (folder / "patches" / "mine" / "guard.patch").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        parse_pin("mine", {**GOOD, "patches": [PATCH]}, folder)
+
+
+def test_every_patch_file_is_listed_and_says_why() -> None:
+    here = data.folder("vendor") / "patches"
+    listed = {
+        here / pin.name / f"{patch.name}.patch"
+        for pin in load_pins().values()
+        for patch in pin.patches
+    }
+    assert listed == {path for path in here.rglob("*") if path.is_file()}
+    assert default_pin().patches[0].name == "vulkan-layer-settings"
+
+
 @given(st.text("0123456789abcdef", min_size=64, max_size=64), st.integers(1, 2**40))
-def test_all_hashes_and_sizes_survive(sha256: str, size: int) -> None:
-    pin = parse_pin("mine", {**GOOD, "sha256": sha256, "size": size}, Path("/pins"))
-    assert (pin.sha256, pin.size) == (sha256, size)
+def test_all_hashes_and_sizes_survive(digest: str, size: int) -> None:
+    pin = parse_pin("mine", {**GOOD, "sha256": digest, "size": size}, Path("/pins"))
+    assert (pin.sha256, pin.size) == (digest, size)
 
 
 @given(st.text(max_size=70))
-def test_sha256_is_64_hex_digits_or_refused(sha256: str) -> None:
-    expected = len(sha256) == 64 and set(sha256) <= set("0123456789abcdef")
+def test_sha256_is_64_hex_digits_or_refused(digest: str) -> None:
+    expected = len(digest) == 64 and set(digest) <= set("0123456789abcdef")
     try:
-        parse_pin("mine", {**GOOD, "sha256": sha256}, Path("/pins"))
+        parse_pin("mine", {**GOOD, "sha256": digest}, Path("/pins"))
     except ConfigError:
         assert not expected
     else:

@@ -1,4 +1,4 @@
-"""The reference obeys the laws of the network it computes, and judges answers by its limits."""
+"""The networks obey the laws of what they compute, and answers are judged by computed limits."""
 
 from __future__ import annotations
 
@@ -11,45 +11,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamabuild.errors import ConfigError
-from llamabuild.prove import models, reference
-from llamabuild.prove.models import Floats
+from llamabuild.prove import cases, models, networks, reference, rounding
+from llamabuild.prove.networks import Numerics
+from llamabuild.prove.reference import Distance, Expected
+from llamabuild.prove.weights import Doubles
 
-SPEC = models.SPECS[0]
-MODEL = models.generate(SPEC)
-WEIGHTS = models.weights(MODEL)
-every = pytest.mark.parametrize("spec", models.SPECS, ids=lambda spec: spec.type)
+SPEC = next(spec for spec in models.DECODERS if spec.type == "F16")
+WEIGHTS = models.decoded(models.generate(SPEC))
+BERT = models.ENCODERS[0]
+BERT_WEIGHTS = models.decoded(models.generate(BERT))
+CASES = {case.name: case for case in cases.standard()}
+every = pytest.mark.parametrize("name", sorted(CASES))
 tokens = st.integers(models.FIRST_TEXT, SPEC.shape.vocabulary - 1)
 prompts = st.lists(tokens, min_size=2, max_size=40)
 
 
 @cache
-def model_of(spec: models.Spec) -> models.Model:
-    return models.generate(spec)
+def expected_of(name: str) -> Expected:
+    return cases.expected(CASES[name])
 
 
-@cache
-def right_of(spec: models.Spec) -> reference.Expected:
-    return reference.expect(model_of(spec))
+def logits_of(prompt: list[int]) -> Doubles:
+    return networks.decode(WEIGHTS, SPEC.shape, prompt)
 
 
-def logits_of(prompt: list[int]) -> Floats:
-    return reference.forward(WEIGHTS, SPEC.shape, prompt, ())[0]
-
-
-@every
-def test_every_model_has_a_clear_and_varied_answer(spec: models.Spec) -> None:
-    answer = right_of(spec)
-    assert answer.margin >= reference.MARGIN
-    assert len(answer.tokens) == models.STEPS + 1
-    assert answer.logits.shape == (models.PROMPT + models.STEPS, spec.shape.vocabulary)
-    assert answer.logits[models.PROMPT - 1 :].argmax(axis=1).tolist() == list(answer.tokens)
-
-
-def test_a_model_without_a_clear_answer_is_refused() -> None:
-    vague = models.generate(replace(SPEC, prompt_seed=0))
-    assert reference.run(vague, models.prompt(vague.spec), steps=16).margin < reference.MARGIN
-    with pytest.raises(ConfigError, match="no clear answer"):
-        reference.expect(vague)
+# --- networks ------------------------------------------------------------------------------------
 
 
 @given(prompt=prompts, data=st.data())
@@ -59,20 +45,8 @@ def test_a_later_token_changes_nothing_before_it(prompt: list[int], data: st.Dat
     other = data.draw(tokens.filter(lambda token: token != prompt[place]))
     before = logits_of(prompt)
     after = logits_of([*prompt[:place], other, *prompt[place + 1 :]])
-    np.testing.assert_allclose(after[:place], before[:place], atol=1e-4)
+    np.testing.assert_allclose(after[:place], before[:place], atol=1e-9)
     assert np.abs(after[place] - before[place]).max() > 0.1
-
-
-@given(prompt=prompts, data=st.data())
-@settings(max_examples=30, deadline=None)
-def test_in_parts_is_the_same_as_in_one_batch(prompt: list[int], data: st.DataObject) -> None:
-    cut = data.draw(st.integers(1, len(prompt) - 1))
-    head, past = reference.forward(WEIGHTS, SPEC.shape, prompt[:cut], ())
-    rows = [head]
-    for token in prompt[cut:]:
-        row, past = reference.forward(WEIGHTS, SPEC.shape, [token], past)
-        rows.append(row)
-    np.testing.assert_allclose(np.concatenate(rows), logits_of(prompt), atol=1e-4)
 
 
 def test_the_order_of_the_prompt_matters() -> None:
@@ -81,86 +55,171 @@ def test_the_order_of_the_prompt_matters() -> None:
     assert np.abs(logits_of(prompt)[-1] - logits_of(swapped)[-1]).max() > 0.01
 
 
-@given(shift=st.integers(0, 300), first=st.integers(0, 100), second=st.integers(0, 100))
+@given(prompt=prompts, data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_an_encoder_sees_every_token_from_everywhere(
+    prompt: list[int], data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(0, len(prompt) - 1))
+    other = data.draw(tokens.filter(lambda token: token != prompt[place]))
+    before = networks.encode(BERT_WEIGHTS, BERT.shape, prompt)
+    changed = [*prompt[:place], other, *prompt[place + 1 :]]
+    after = networks.encode(BERT_WEIGHTS, BERT.shape, changed)
+    assert (np.abs(after - before).max(axis=1) > 1e-6).all()
+
+
+@given(shift=st.integers(0, 100), first=st.integers(0, 60), second=st.integers(0, 60))
 @settings(max_examples=40, deadline=None)
 def test_rotation_keeps_lengths_and_depends_on_distance_only(
     shift: int, first: int, second: int
 ) -> None:
-    x, y = (WEIGHTS["token_embd.weight"][n, :64].reshape(1, 1, 64) for n in (5, 6))
-
-    def product(a: int, b: int) -> float:
-        turned = [reference._rotate(v, at, 10000.0) for v, at in ((x, a), (y, b))]
-        np.testing.assert_allclose(np.linalg.norm(turned[0]), np.linalg.norm(x), rtol=1e-5)
-        return float((turned[0] * turned[1]).sum())
-
-    near, far = product(first, second), product(first + shift, second + shift)
-    assert near == pytest.approx(far, abs=2e-3)
+    x, y = (np.tile(WEIGHTS["token_embd.weight"][n, :64], (200, 1, 1)) for n in (5, 6))
+    turned_x, turned_y = (networks._rotate(v, 10000.0)[:, 0] for v in (x, y))
+    np.testing.assert_allclose(np.linalg.norm(turned_x, axis=1), np.linalg.norm(x[0]), rtol=1e-12)
+    near = turned_x[first] @ turned_y[second]
+    far = turned_x[first + shift] @ turned_y[second + shift]
+    assert near == pytest.approx(far, abs=1e-9)
 
 
 def test_position_zero_is_not_rotated() -> None:
     x = WEIGHTS["token_embd.weight"][:1, :64].reshape(1, 1, 64)
-    np.testing.assert_array_equal(reference._rotate(x, 0, 10000.0), x)
+    np.testing.assert_array_equal(networks._rotate(x, 10000.0), x)
+
+
+# --- rounding ------------------------------------------------------------------------------------
+
+
+@given(
+    values=st.lists(st.floats(-1e3, 1e3), min_size=256, max_size=256),
+    name=st.sampled_from(sorted(rounding.FORMATS)),
+)
+@settings(max_examples=60, deadline=None)
+def test_rounding_twice_is_rounding_once_and_stays_near(values: list[float], name: str) -> None:
+    x = np.array(values).reshape(2, 128)
+    once = rounding.FORMATS[name](x)
+    np.testing.assert_allclose(rounding.FORMATS[name](once), once, rtol=2e-3, atol=1e-6)
+    assert np.abs(once - x).max() <= np.abs(x).max() / 127 + 1e-6
+
+
+def test_whole_numbers_up_to_127_are_not_rounded_by_any_format() -> None:
+    x = np.arange(-128.0, 128.0)[1:]
+    x = np.append(x, 127.0).reshape(8, 32)
+    x[:, 0] = 127.0
+    for name, rounded in rounding.FORMATS.items():
+        np.testing.assert_array_equal(rounded(x.reshape(1, -1)).reshape(8, 32), x, err_msg=name)
+
+
+# --- tolerances and verdicts ---------------------------------------------------------------------
+
+
+@every
+def test_limits_are_small_against_what_they_judge(name: str) -> None:
+    allowed = expected_of(name).allowed
+    assert 0 < allowed.mean < 4e-3
+    assert 0 < allowed.worst < 0.5
+    exact = CASES[name].spec.family in ("products", "rows")
+    assert not exact or allowed.mean <= 1e-6
+
+
+def test_more_rounding_allows_more() -> None:
+    spec, sequences = SPEC, [models.prompt(SPEC)]
+    half, eight = (
+        reference.expected(spec, WEIGHTS, sequences, cache=cache) for cache in ("f16", "q8_0")
+    )
+    assert eight.allowed.mean > 10 * half.allowed.mean
+    device = reference.expected(spec, WEIGHTS, sequences, sums=("half",))
+    assert device.allowed.mean > half.allowed.mean
+    np.testing.assert_array_equal(half.values, eight.values)
+
+
+@every
+def test_the_right_answer_agrees_and_every_kind_of_wrong_one_does_not(name: str) -> None:
+    wanted = expected_of(name)
+
+    def verdict(values: Doubles) -> str:
+        found = reference.disagreement(values.astype(np.float32), wanted)
+        return found[0] if found else ""
+
+    def changed(value: float) -> Doubles:
+        values = wanted.values.copy()
+        values[-1, 0] += value
+        return values
+
+    size = float(np.sqrt(np.mean(np.square(wanted.values))))
+    assert verdict(wanted.values) == ""
+    assert verdict(changed(np.nan)) == "nan"
+    assert verdict(changed(-np.inf)) == "nan"
+    assert verdict(changed(2 * wanted.allowed.worst * size + 1e-6)) == "wrong-numbers"
+    assert verdict(np.zeros_like(wanted.values)) == "wrong-numbers"
+    assert verdict(np.roll(wanted.values, 1, axis=0)) == "wrong-numbers"
+
+
+SUMMED_IN_HALVES = ("Q4_1 products", "Q5_1 products")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in CASES if name.endswith("products") and name not in SUMMED_IN_HALVES],
+)
+def test_one_bit_of_every_scale_is_seen(name: str) -> None:
+    """The last bit of a half-precision scale is a relative 2^-11 to 2^-10."""
+    wanted = expected_of(name)
+    off = wanted.values * (1 + 2.0**-11)
+    found = reference.disagreement(off.astype(np.float32), wanted)
+    assert found is not None
+    assert found[0] == "wrong-numbers"
+
+
+@pytest.mark.parametrize("forgotten", ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_down"])
+@pytest.mark.parametrize("name", [f"{kind} decoder" for kind in ("F16", "Q4_0", "Q6_K", "IQ2_S")])
+def test_a_wrong_matrix_anywhere_is_seen(name: str, forgotten: str) -> None:
+    """Rows in another order within each eight, as a wrong repacking would have them."""
+    case = CASES[name]
+    weights = dict(cases.decoded(case.spec))
+    wrong = f"blk.1.{forgotten}.weight"
+    rows = weights[wrong]
+    weights[wrong] = rows.reshape(-1, 8, rows.shape[1])[:, ::-1].reshape(rows.shape)
+    values = networks.decode(weights, case.spec.shape, case.sequences[0])
+    assert reference.disagreement(values.astype(np.float32), expected_of(name))
+
+
+def test_where_rows_are_off_is_said() -> None:
+    values = np.ones((4, 3))
+    wanted = Expected(values=values, allowed=Distance(mean=1e-6, worst=1e-3))
+    off = values.copy()
+    off[2:] += 0.5
+    kind, why = reference.disagreement(off.astype(np.float32), wanted) or ("", "")
+    assert kind == "wrong-numbers"
+    assert "2 of 4 rows, 2 to 3" in why
 
 
 @given(factor=st.floats(0.5, 2))
 @settings(max_examples=20, deadline=None)
 def test_distance_is_relative(factor: float) -> None:
     expected = logits_of([5, 6, 7])
-    found = reference.distance(expected * np.float32(factor), expected)
-    assert found.mean == pytest.approx((factor - 1) ** 2, abs=1e-6)
-    size = float(np.sqrt(np.mean(np.square(expected))))
-    assert found.worst == pytest.approx(
-        abs(factor - 1) * float(np.abs(expected).max()) / size, abs=1e-5
+    found = reference.distance(expected * factor, expected)
+    assert found.mean == pytest.approx((factor - 1) ** 2, abs=1e-9)
+
+
+def test_device_numbers_are_compared_with_rounded_halves() -> None:
+    wanted = networks.decode(WEIGHTS, SPEC.shape, [5, 6, 7])
+    rounded = networks.decode(
+        WEIGHTS, SPEC.shape, [5, 6, 7], Numerics(activations="f16", cache="f16")
     )
+    assert 0 < reference.distance(rounded, wanted).mean < reference.FLOOR["half"].mean
 
 
-@every
-def test_the_right_answer_agrees_and_every_kind_of_wrong_one_does_not(spec: models.Spec) -> None:
-    right = right_of(spec)
-    allowed = reference.tolerance(spec.type)
-
-    def verdict(logits: Floats, answer: tuple[int, ...] = right.tokens) -> str:
-        return reference.disagreement(logits, answer, right, allowed)
-
-    def changed(row: int, column: int, value: float) -> Floats:
-        logits: Floats = right.logits.copy()
-        logits[row, column] = value
-        return logits
-
-    assert verdict(right.logits) == ""
-    assert "not a finite number" in verdict(changed(70, 3, np.nan))
-    assert "not a finite number" in verdict(changed(0, 0, np.inf))
-    assert "logits of the prompt" in verdict(changed(12, 40, right.logits[12, 40] + 2))
-    assert "logits of the steps" in verdict(changed(70, 40, right.logits[70, 40] - 2))
-    assert "logits of the prompt" in verdict(np.zeros_like(right.logits))
-    assert "logits of the prompt" in verdict(np.roll(right.logits, 1, axis=1))
-    assert "token 17 of 17" in verdict(right.logits, (*right.tokens[:-1], right.tokens[-1] ^ 1))
-    assert "16 tokens" in verdict(right.logits, right.tokens[:-1])
+# --- text ----------------------------------------------------------------------------------------
 
 
-@every
-def test_one_wrong_block_of_weights_is_seen(spec: models.Spec) -> None:
-    """One block (of 32 or 256 weights) of one row of the last matrix with the wrong sign."""
-    right = right_of(spec)
-    weights = models.weights(model_of(spec))
-    weights["output.weight"][100, :256] *= -1
-    logits, _ = reference.forward(weights, spec.shape, right.prompt, ())
-    wrong = np.concatenate([logits, right.logits[len(right.prompt) :]])
-    allowed = reference.tolerance(spec.type)
-    assert "worst" in reference.disagreement(wrong, right.tokens, right, allowed)
+def test_the_served_model_has_a_clear_and_varied_answer() -> None:
+    text = reference.text(models.SERVED, cases.decoded(models.SERVED))
+    assert text.margin >= reference.MARGIN
+    assert len(text.tokens) == models.STEPS + 1
+    assert len(set(text.tokens)) >= reference.VARIETY
 
 
-@pytest.mark.parametrize("forgotten", ["attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_down"])
-@every
-def test_a_wrong_matrix_anywhere_is_seen(spec: models.Spec, forgotten: str) -> None:
-    """Rows in another order within each eight, as a wrong repacking would have them."""
-    right = right_of(spec)
-    weights = models.weights(model_of(spec))
-    name = f"blk.1.{forgotten}.weight"
-    weights[name] = (
-        weights[name].reshape(-1, 8, weights[name].shape[1])[:, ::-1].reshape(weights[name].shape)
-    )
-    logits, _ = reference.forward(weights, spec.shape, right.prompt, ())
-    wrong = np.concatenate([logits, right.logits[len(right.prompt) :]])
-    allowed = reference.tolerance(spec.type)
-    assert reference.disagreement(wrong, right.tokens, right, allowed)
+def test_a_model_without_a_clear_answer_is_refused() -> None:
+    vague = replace(models.SERVED, prompt_seed=0)
+    with pytest.raises(ConfigError, match="no clear answer"):
+        reference.text(vague, cases.decoded(models.SERVED))

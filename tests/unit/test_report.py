@@ -146,7 +146,9 @@ def test_json_survives_file_names_that_are_not_text() -> None:
     "error",
     [
         FAILURE,
-        ProofFailed("died", kind="crash", check="c", crash=Crash(signal="SIGILL", where="l+1")),
+        ProofFailed(
+            "died", kind="illegal-instruction", check="c", crash=Crash(signal="SIGILL", where="l+1")
+        ),
         errors.ConfigError("no such recipe 'x'", "Recipes: auto."),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from llamabuild import recipes
 from llamabuild.backends import Evidence, rpc
 from llamabuild.model import Device
+from llamabuild.prove import inference
 from tests.unit import values
 from tests.unit.recorded import RecordedHost
 
@@ -45,15 +46,17 @@ def test_no_library_of_the_machine_gets_in() -> None:
         (DEVICES, 2, LOG, "2 of 3 layers"),
         (DEVICES[:1], 3, LOG, "ggml lists no RPC device"),
         ((), 0, "", "ggml lists no RPC device"),
-        (DEVICES, 3, LOG.replace("RPC0[127.0.0.1:50077]", "CUDA0"), "no weights went"),
-        (DEVICES, 3, LOG.replace("model buffer", "compute buffer"), "no weights went"),
+        (DEVICES, 3, LOG.replace("RPC0[127.0.0.1:50077]", "CUDA0"), "no weights lie"),
+        (DEVICES, 3, LOG.replace("model buffer", "compute buffer"), "no weights lie"),
     ],
 )
 def test_only_weights_on_a_server_show_that_it_was_used(
     devices: tuple[str, ...], offloaded: int, log: str, why: str | None
 ) -> None:
-    said = rpc.judge(Evidence(devices=devices, offloaded=offloaded, layers=3, log=log))
-    assert (said is None) if why is None else (said is not None and why in said)
+    held = inference.buffers(log)
+    evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log=log, buffers=held)
+    said = rpc.judge(evidence)
+    assert (said is None) if why is None else (said is not None and why in said.why)
 
 
 def test_the_recipe_says_whom_the_server_trusts() -> None:

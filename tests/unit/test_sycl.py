@@ -413,8 +413,10 @@ def test_memory_of_the_computer_needs_a_new_kernel(os: str, kernel: str, value: 
     ],
 )
 def test_only_a_run_on_sycl_is_one(devices: tuple[str, ...], offloaded: int, good: bool) -> None:
-    evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log="")
+    held = ("SYCL0", "CPU")
+    evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log="", buffers=held)
     assert (sycl.judge(evidence) is None) == good
+    assert sycl.judge(replace(evidence, buffers=("CPU",)))
 
 
 # --- garbage -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llamabuild.errors import IntegrityError
 from llamabuild.events import Event, Progress, silent
-from llamabuild.fetch import unpack
+from llamabuild.fetch import names, unpack
 from llamabuild.model import Pin
 
 PIN = Pin(
@@ -225,7 +225,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 @given(st.text("ab./\\:\n\x00C~", max_size=12))
 def test_safe_names_stay_inside(name: str) -> None:
     try:
-        path = unpack.safe_name(name)
+        path = names.safe_name(name)
     except ValueError:
         return
     assert not path.is_absolute()
@@ -236,4 +236,4 @@ def test_safe_names_stay_inside(name: str) -> None:
 @given(st.lists(st.from_regex(r"[a-z0-9_.-]{1,8}", fullmatch=True), min_size=1, max_size=5))
 def test_ordinary_names_pass(parts: list[str]) -> None:
     if ".." not in parts:
-        assert unpack.safe_name("/".join(parts)) == PurePosixPath(*parts)
+        assert names.safe_name("/".join(parts)) == PurePosixPath(*parts)

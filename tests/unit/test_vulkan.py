@@ -185,7 +185,6 @@ Target: SPIR-V 1.0
 """
 CORE = """#define VK_HEADER_VERSION 275
 #define VK_HEADER_VERSION_COMPLETE VK_MAKE_API_VERSION(0, 1, 3, VK_HEADER_VERSION)
-#define VK_EXT_LAYER_SETTINGS_EXTENSION_NAME "VK_EXT_layer_settings"
 """
 HEADERS = {"/usr/include/vulkan/vulkan_core.h": CORE}
 LIBRARY = {"/usr/lib/x86_64-linux-gnu/libvulkan.so": ""}
@@ -336,6 +335,7 @@ def test_software_is_used_only_when_it_is_asked_for() -> None:
         asked = machine(text, environ={"GGML_VK_VISIBLE_DEVICES": "0"})
         (device,) = vulkan.detect(asked).devices
         assert (device.kind, device.vendor) == ("software", "")
+        assert device.driver.endswith(", only with GGML_VK_VISIBLE_DEVICES set)")
 
 
 @pytest.mark.parametrize(
@@ -414,15 +414,24 @@ def test_one_command_brings_all_that_is_missing(release: str, command: str) -> N
     assert found.absent[0].hint == f"Run: {command}"
 
 
-def test_headers_that_would_not_compile_are_refused() -> None:
-    old = CORE.replace("VK_EXT_layer_settings", "x").replace("275", "239")
-    files = ALL | DEBIAN | {"/usr/include/vulkan/vulkan_core.h": old}
-    found = vulkan.detect(machine(files=files))
-    assert [device.lacks for device in found.devices] == ["newer Vulkan headers"]
-    assert "(1.3.239) is too old" in found.absent[0].why
-    assert "Debian 13" in found.absent[0].hint
-    empty = ALL | {"/usr/include/vulkan/vulkan_core.h": ""}
-    assert vulkan.detect(machine(files=empty)).devices[0].lacks == "Vulkan headers"
+@pytest.mark.parametrize(
+    ("patch", "lacks"),
+    # Ubuntu 22.04's, the last without and the first with all that is used, Debian 12's.
+    [(204, "newer Vulkan headers"), (229, "newer Vulkan headers"), (230, ""), (239, "")],
+)
+def test_headers_that_would_not_compile_are_refused(patch: int, lacks: str) -> None:
+    core = CORE.replace("275", str(patch))
+    found = vulkan.detect(machine(files=ALL | DEBIAN | {"/usr/include/vulkan/vulkan_core.h": core}))
+    assert [device.lacks for device in found.devices] == [lacks]
+    if lacks:
+        assert f"(1.3.{patch}) is too old: 1.3.230 is needed" in found.absent[0].why
+        assert "Debian 12" in found.absent[0].hint
+
+
+def test_headers_without_a_version_are_no_good() -> None:
+    for core, lacks in (("", "Vulkan headers"), ("#define X\n", "newer Vulkan headers")):
+        files = ALL | {"/usr/include/vulkan/vulkan_core.h": core}
+        assert vulkan.detect(machine(files=files)).devices[0].lacks == lacks
 
 
 @pytest.mark.parametrize("said", ["", "glslc: error while loading shared libraries", "2023"])
@@ -602,20 +611,26 @@ def test_debugging_aids_are_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("devices", "offloaded", "layers", "good"),
+    ("devices", "offloaded", "layers", "buffers", "doubt"),
     [
-        (("Vulkan0: llvmpipe", "CPU: x"), 3, 3, True),
-        (("Vulkan0: llvmpipe", "CPU: x"), 0, 3, False),
-        (("Vulkan0: llvmpipe",), 0, 0, False),
-        (("CUDA0: x", "CPU: Vulkan"), 3, 3, False),
-        ((), 0, 3, False),
+        (("Vulkan0: llvmpipe", "CPU: x"), 3, 3, ("CPU", "Vulkan0"), ""),
+        (("Vulkan0: llvmpipe", "CPU: x"), 0, 3, ("Vulkan0",), "silent-cpu"),
+        (("Vulkan0: llvmpipe", "CPU: x"), 3, 3, ("CPU",), "silent-cpu"),
+        (("Vulkan0: llvmpipe",), 0, 0, ("Vulkan0",), "silent-cpu"),
+        (("CUDA0: x", "CPU: Vulkan"), 3, 3, ("CUDA0",), "device-missing"),
+        # What a build lists on a machine with lavapipe alone when nothing selects it.
+        (("CPU: AMD EPYC",), 3, 3, ("CPU",), "device-missing"),
+        ((), 0, 3, (), "device-missing"),
     ],
 )
 def test_only_a_run_on_the_gpu_is_a_run_on_the_gpu(
-    devices: tuple[str, ...], offloaded: int, layers: int, good: bool
+    devices: tuple[str, ...], offloaded: int, layers: int, buffers: tuple[str, ...], doubt: str
 ) -> None:
-    evidence = Evidence(devices=devices, offloaded=offloaded, layers=layers, log="")
-    assert (vulkan.judge(evidence) is None) == good
+    evidence = Evidence(
+        devices=devices, offloaded=offloaded, layers=layers, log="", buffers=buffers
+    )
+    said = vulkan.judge(evidence)
+    assert (said.kind if said else "") == doubt
 
 
 # --- garbage -------------------------------------------------------------------------------------

@@ -39,11 +39,12 @@ class Here(LocalHost):
 
 
 class Run:
-    """Fetches of one cache, with what they told."""
+    """Fetches of one cache, with what they told. ``cmake`` is what is expected in a tree's file."""
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
         self.events: list[Event] = []
+        self.cmake = OPTION
 
     def __call__(self, pin: Pin, *urls: str, offline: bool = False, **environ: str) -> Source:
         pin = replace(pin, urls=urls or pin.urls)
@@ -55,7 +56,7 @@ class Run:
             offline=offline,
             patience=QUICK,
         )
-        assert (source.tree / "CMakeLists.txt").read_bytes() == OPTION
+        assert (source.tree / "CMakeLists.txt").read_bytes() == self.cmake
         assert sum(1 for path in source.root.rglob("*") if path.is_file()) == FILES
         assert not list(self.cache.rglob("*.part"))
         return source

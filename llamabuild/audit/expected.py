@@ -1,0 +1,242 @@
+"""What was built compared with what was planned, in words. Pure: facts in, sentences out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any, Final
+
+from llamabuild import data
+from llamabuild.audit.inventory import Binary, Inventory
+from llamabuild.backends import cpu_sets
+from llamabuild.backends.cpu_table import extensions
+from llamabuild.model import Plan
+
+TABLE: Final[dict[str, Any]] = data.load(data.package("audit/audit.toml"))
+_VARIANT: Final = re.compile(r"libggml-cpu-(.+)\.so")
+_CPU: Final = re.compile(r"libggml-cpu(?:-.+)?\.so(?:\.\d+)*")
+_FEW: Final = 3
+_ARCHES: Final = {"amd64": "x86_64", "arm64": "aarch64", "powerpc64le": "ppc64le"}
+
+
+def differences(plan: Plan, inventory: Inventory) -> tuple[str, ...]:
+    """Everything that is not as planned, one sentence each; none when all is well. What could not
+    be looked at is in ``inventory.unread``, and no difference."""
+    found = [
+        *(line for binary in inventory.binaries for line in _binary(plan, binary, inventory)),
+        *_libraries(plan, inventory),
+        *_device_code(plan, inventory),
+        *_missing(inventory),
+        *_packed(inventory),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def architecture(plan: Plan) -> str:
+    """The processor architecture that a plan's compiler makes code for.
+
+    The first part of its target, in the spelling of :meth:`llamabuild.host.Host.system`.
+    """
+    first = plan.compiler.target.partition("-")[0]
+    return _ARCHES.get(first, first)
+
+
+def _binary(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
+    arch = architecture(plan)
+    if binary.elf.arch != arch:
+        yield f"{binary.path} is for {binary.elf.arch}, not for {arch}"
+        return
+    allowed = _allowed(plan, binary.name, arch)
+    yield from _surplus(binary, allowed)
+    yield from _levels(binary, allowed, arch)
+    yield from _traces(binary, _planned(plan, binary.name, arch))
+    yield from _needed(plan, binary, inventory)
+    yield from _runpath(plan, binary)
+
+
+# --- instructions --------------------------------------------------------------------------------
+
+
+def _planned(plan: Plan, name: str, arch: str) -> frozenset[str]:
+    """The features that a file may use: a variant of a fat build has its own."""
+    variant = _VARIANT.fullmatch(name)
+    row = next(
+        (r for r in cpu_sets.rows("variant", arch) if variant and r.name == variant[1]), None
+    )
+    if row is None:
+        return frozenset(plan.cpu_features)
+    return frozenset(one.name for one in extensions(arch) if one.upstream in row.has)
+
+
+def _allowed(plan: Plan, name: str, arch: str) -> frozenset[str]:
+    """The same with all that comes along."""
+    allowed = _planned(plan, name, arch)
+    while True:
+        more = {also for one in allowed for also in TABLE["implies"].get(one, ())}
+        if more <= allowed:
+            return allowed
+        allowed |= more
+
+
+def _surplus(binary: Binary, allowed: frozenset[str]) -> Iterator[str]:
+    for use in binary.isa.uses:
+        if use.feature not in allowed:
+            times = "once" if use.count == 1 else f"{use.count} times"
+            yield (
+                f"{binary.path} uses {use.feature} {times}, first in {use.symbol}, "
+                f"which was not planned{_chosen(binary)}"
+            )
+
+
+def _chosen(binary: Binary) -> str:
+    """That the code may be meant for some processors only: it is for the reader to judge."""
+    if names := binary.elf.dispatched:
+        return f"; code is chosen at run time there ({', '.join(names[:_FEW])})"
+    if names := binary.isa.asks:
+        return f"; the file asks the processor what it is ({', '.join(names[:_FEW])})"
+    return ""
+
+
+def _levels(binary: Binary, allowed: frozenset[str], arch: str) -> Iterator[str]:
+    """The loader refuses a file that is marked with a level above the processor's."""
+    for row in cpu_sets.rows("level", arch):
+        beyond = sorted(set(row.features) - allowed)
+        if row.name in binary.elf.isa_needed and beyond:
+            yield f"{binary.path} is marked as needing {row.name}; not planned: {', '.join(beyond)}"
+
+
+def _traces(binary: Binary, planned: frozenset[str]) -> Iterator[str]:
+    if not _CPU.fullmatch(binary.name) or binary.isa.unread:
+        return
+    for feature, traces in TABLE["traces"].items():
+        if feature in planned and not binary.isa.features.intersection(traces):
+            yield f"{binary.path} was planned with {feature} and has no instruction of it"
+
+
+# --- libraries -----------------------------------------------------------------------------------
+
+
+@cache
+def _outside(backends: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns of the libraries that a build may need from outside."""
+    return tuple(name for one in ("any", *backends) for name in TABLE["system"].get(one, ()))
+
+
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _needed(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
+    own = {one.name for one in inventory.binaries} | {one.elf.soname for one in inventory.binaries}
+    for name in binary.elf.needed:
+        if name not in own and not _fits(name, _outside(plan.backends)):
+            yield (
+                f"{binary.path} needs {name}, which is neither part of the build nor a library "
+                f"that {', '.join(plan.backends)} may need"
+            )
+
+
+def _libraries(plan: Plan, inventory: Inventory) -> Iterator[str]:
+    """Each back-end has its library, and Vulkan's holds its kernels: SPIR-V modules."""
+    if not inventory.binaries:
+        yield from () if inventory.unread else ("there is no library and no program",)
+        return
+    for backend in plan.backends:
+        mine = [one for one in inventory.binaries if one.name.startswith(f"libggml-{backend}")]
+        kinds = {code.kind for one in mine for code in one.device_code}
+        if not mine:
+            yield f"there is no library libggml-{backend}"
+        elif backend == "vulkan" and "spirv" not in kinds:
+            yield f"{mine[0].path} has no SPIR-V modules"
+    yield from _variants(plan, {one.name for one in inventory.binaries})
+
+
+def _variants(plan: Plan, names: set[str]) -> Iterator[str]:
+    """A fat build has each CPU variant that was not left out, and no other."""
+    if not any(flag.name == "GGML_CPU_ALL_VARIANTS" and flag.value is True for flag in plan.flags):
+        return
+    rows = cpu_sets.variant_rows(architecture(plan), "linux", plan.compiler.family)
+    wanted = {f"libggml-cpu-{row.name}.so" for row in rows}
+    wanted -= {f"lib{name}.so" for name in plan.left_out}
+    made = {name for name in names if _VARIANT.fullmatch(name)}
+    yield from (f"there is no library {name}" for name in sorted(wanted - made))
+    yield from (f"{name} was built, which was not planned" for name in sorted(made - wanted))
+
+
+def _missing(inventory: Inventory) -> Iterator[str]:
+    for one in inventory.missing:
+        if not _fits(one.needed, TABLE["system"]["driver"]):
+            yield f"{one.path} needs {one.needed}, which the loader does not find"
+
+
+def _runpath(plan: Plan, binary: Binary) -> Iterator[str]:
+    tools = (tool.path.rpartition("/bin/")[0] for tool in plan.tools if tool.backend)
+    roots = [*TABLE["toolkits"]["folders"], *filter(None, tools)]
+    patterns = [pattern for root in roots for pattern in (root, f"{root}/*")]
+    for folder in (*binary.elf.rpath, *binary.elf.runpath):
+        if not folder:
+            yield f"{binary.path} looks for libraries in whatever folder is the current one"
+        elif not folder.startswith(("$ORIGIN", "${ORIGIN}")) and not _fits(folder, patterns):
+            yield f"{binary.path} looks for libraries in {folder}, which is not part of the build"
+
+
+def _packed(inventory: Inventory) -> Iterator[str]:
+    """The wheel's libraries are those of the build, byte for byte."""
+    built = {one.name: one.sha256 for one in inventory.binaries}
+    for one in inventory.packed:
+        if one.name not in built:
+            yield f"{one.wheel} holds {one.name}, which the build does not have"
+        elif built[one.name] != one.sha256:
+            yield f"{one.name} in {one.wheel} is not the one that was built"
+
+
+# --- code for devices ----------------------------------------------------------------------------
+
+
+def device_codes(words: str) -> frozenset[tuple[str, str]] | None:
+    """What a list of CMake architectures asks for; None for one that leaves it to CMake.
+
+    >>> sorted(device_codes("80-real;90") or ())
+    [('ptx', '90'), ('sass', '80'), ('sass', '90')]
+    >>> device_codes("gfx1100"), device_codes("native")
+    (frozenset({('gfx', 'gfx1100')}), None)
+    """
+    found: set[tuple[str, str]] = set()
+    for word in filter(None, words.replace(",", ";").split(";")):
+        name, _, kind = word.partition("-") if word[0].isdigit() else (word, "", "gfx")
+        if name.startswith("gfx"):
+            found.add(("gfx", name))
+        elif not name[0].isdigit():
+            return None
+        else:  # ggml makes plain 12x to 12xa (ggml-cuda/CMakeLists.txt)
+            name += "a" if re.fullmatch(r"12\d", name) else ""
+            found |= {
+                (k, name) for k, w in (("sass", "real"), ("ptx", "virtual")) if kind in ("", w)
+            }
+    return frozenset(found)
+
+
+def _device_code(plan: Plan, inventory: Inventory) -> Iterator[str]:
+    values = {flag.name: str(flag.value) for flag in plan.flags}
+    there = {
+        (one.kind, one.architecture)
+        for binary in inventory.binaries
+        for one in binary.device_code
+        if one.kind != "spirv"
+    }
+    asked: set[tuple[str, str]] = set()
+    for backend, row in TABLE["devices"].items():
+        lists = [values[name] for name in row["flags"] if values.get(name)]
+        if backend in plan.backends:
+            known = device_codes(lists[0]) if lists else None
+            if known is None:
+                return  # it was left to CMake, so nothing can be compared
+            asked |= known
+    sealed = ("offload", "compressed") in there
+    for kind, name in sorted(asked - there):
+        if not (sealed and kind == "gfx"):
+            yield f"no {kind} for {name} was built, which was planned"
+    for kind, name in sorted(there - asked - {("offload", "compressed")}):
+        yield f"{kind} for {name} was built, which was not planned"
