@@ -6,10 +6,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden fuzz versions look kills bench clean
+.PHONY: help setup test check unit golden fuzz versions look mutants kills bench \
+	e2e-vulkan e2e-aarch64 e2e-cuda clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/ready: pyproject.toml .ci/venv.py
 	$(PYTHON) .ci/venv.py
@@ -37,6 +38,18 @@ versions: .venv/ready  ## configure every pinned llama.cpp, compare with the pla
 
 look: .venv/ready  ## how long probe, plan and a fleet of 200 machines take
 	$(BIN)/python benchmarks/look.py
+
+mutants: .venv/ready  ## 40 broken builds and surroundings, each caught by the proof? (about 30 minutes)
+	$(BIN)/python -m tests.mutants
+
+e2e-vulkan: .venv/ready  ## Vulkan from nothing to a proof on a Vulkan device, software will do (20 minutes)
+	LLAMABUILD_E2E=vulkan $(BIN)/pytest -s tests/e2e/test_vulkan.py
+
+e2e-aarch64: .venv/ready  ## cross-compiled for AArch64 with SVE and I8MM, proved under QEMU (12 minutes)
+	LLAMABUILD_E2E=aarch64 $(BIN)/pytest -s tests/e2e/test_aarch64.py
+
+e2e-cuda: .venv/ready  ## CUDA for compute capability 9.0, audited, proved where it can be (40 minutes)
+	LLAMABUILD_E2E=cuda $(BIN)/pytest -s tests/e2e/test_cuda.py
 
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py

@@ -12,12 +12,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llamabuild import audit, cmake, options, wheels
+from llamabuild import cmake, options, wheels
 from llamabuild import plan as planning
 from llamabuild.audit import compiled
 from llamabuild.backends import BACKENDS
 from llamabuild.errors import BuildFailed, DiskFull
-from llamabuild.events import Emit, Noticed, OutputLine, Progress, StepEnded, StepStarted
+from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
 
@@ -67,7 +67,6 @@ def build(
     prefix = into / "prefix"
     _collect(plan, folder, prefix)
     wheel = _wheel(plan, source, prefix, into, log, host, emit)
-    _audit(plan, prefix, log, host, emit)
     shutil.copy(log, prefix / "build.log")
     return Build(
         plan=plan,
@@ -140,25 +139,6 @@ def _effective(folder: Path, tree: Path) -> dict[str, str]:
     words = cmake.commands(folder).get(wanted, ())
     machine = (word for word in words if word.startswith(("-m", "/arch")))
     return {"ggml-cpu": " ".join(machine)}
-
-
-def _audit(plan: Plan, prefix: Path, log: Path, host: Host, emit: Emit) -> None:
-    """Compare the files that came out with the plan. Raises BuildFailed with the differences."""
-    started = time.monotonic()
-    emit(StepStarted(name="audit", title="Comparing what was built with the plan"))
-    inventory = audit.look(prefix, host, instructions=_with_kernels)
-    for line in inventory.unread:
-        emit(Noticed(message=f"Not looked at: {line}"))
-    if wrong := audit.differences(plan, inventory):
-        raise _unplanned("was built", wrong, "audit", log)
-    count = f"{len(inventory.binaries)} files"
-    emit(StepEnded(name="audit", seconds=time.monotonic() - started, detail=count))
-
-
-def _with_kernels(name: str) -> bool:
-    """True for libraries whose instructions are looked at: those of ggml, which are compiled for
-    more than the least processor. To disassemble the others takes six times as long."""
-    return name.startswith(("libggml", "ggml"))
 
 
 def _compile(plan: Plan, folder: Path, log: Path, host: Host, emit: Emit, at_most: int) -> None:

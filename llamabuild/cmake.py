@@ -94,7 +94,7 @@ def configure(
         "CMAKE_PROJECT_INCLUDE": str(folder / "llamabuild.cmake"),
     }
     if ccache:
-        paths |= {f"CMAKE_{lang}_COMPILER_LAUNCHER": ccache for lang in ("C", "CXX")}
+        paths |= {f"CMAKE_{lang}_COMPILER_LAUNCHER": ccache for lang in ("C", "CXX", "CUDA", "HIP")}
     return [
         *(cmake, "-G", "Ninja", "-S", str(tree), "-B", str(folder), "--no-warn-unused-cli"),
         *(define(flag.name, flag.value) for flag in plan.flags if flag.name not in own),

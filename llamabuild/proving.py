@@ -5,15 +5,18 @@ the devices that are here; under an emulator; or not at all, which is said.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from llamabuild import prove, wheels
+from llamabuild import audit, prove, wheels
 from llamabuild.backends import BACKENDS, cpu_features
-from llamabuild.events import Emit, StepEnded, StepStarted, Warned
+from llamabuild.errors import IntegrityError
+from llamabuild.events import Emit, Noticed, StepEnded, StepStarted, Warned
 from llamabuild.host import Host
 from llamabuild.model import Build, Check, Plan, Proof
 from llamabuild.prove import crash, emulated
 from llamabuild.prove.inference import Runner
+from llamabuild.prove.kinds import failed
 
 
 def environment(work: Path, needed: tuple[str, ...], *, host: Host, cache: Path) -> None:
@@ -34,14 +37,39 @@ def prove_here(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
     if built.plan.runner:
         return _emulated(built, work, host, emit)
     if lacking := _lacking(built.plan, host):
-        return _unrun(lacking, emit)
+        return _unrun(lacking, audited(built, host, emit), emit)
     return _proved_in(built, work, host, emit, gpu=visible(built.plan, host))
+
+
+def audited(built: Build, host: Host, emit: Emit) -> Check:
+    """Compare the files of a build with its plan. Raises ProofFailed("audit") with what differs."""
+    try:
+        inventory = audit.look(built.prefix, host, instructions=_with_kernels)
+    except IntegrityError as error:
+        raise failed("audit", "audit", error.message) from error
+    for line in inventory.unread:
+        emit(Noticed(message=f"Not looked at: {line}"))
+    if wrong := audit.differences(built.plan, inventory):
+        raise failed("audit", "audit", f"not as planned: {'; '.join(wrong)}")
+    code = sorted(
+        {f"{one.kind} {one.architecture}" for x in inventory.binaries for one in x.device_code}
+    )
+    features = sorted({name for one in inventory.binaries for name in one.isa.features})
+    found = ", ".join([*features, *code]) or "nothing beyond the least processor"
+    return Check(name="audit", detail=f"{len(inventory.binaries)} files as planned: {found}")
+
+
+def _with_kernels(name: str) -> bool:
+    """True for libraries whose instructions are looked at: those of ggml, which are compiled for
+    more than the least processor. To disassemble the others takes six times as long."""
+    return "ggml" in name
 
 
 def _emulated(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
     started = time.monotonic()
     command = built.plan.runner
     emit(StepStarted(name="prove", title=f"Proving it under {Path(command[0]).name}"))
+    check = audited(built, host, emit)
     scratch = work / "proof"
     scratch.mkdir()
     runner = Runner(
@@ -52,7 +80,7 @@ def _emulated(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
         memory=0,  # an emulator reserves the whole address space
         command=command,
     )
-    proof = emulated.prove(built, runner=runner, emit=emit)
+    proof = _with(check, emulated.prove(built, runner=runner, emit=emit), started)
     emit(StepEnded(name="prove", seconds=time.monotonic() - started, detail=proof.device))
     return proof
 
@@ -65,7 +93,7 @@ def _lacking(plan: Plan, host: Host) -> tuple[str, ...]:
     return tuple(name for name in plan.cpu_features if name not in usable)
 
 
-def _unrun(lacking: tuple[str, ...], emit: Emit) -> Proof:
+def _unrun(lacking: tuple[str, ...], check: Check, emit: Emit) -> Proof:
     """What can be said of code that cannot be run here: that it is what was planned."""
     why = f"this processor has no {', '.join(lacking)}"
     emit(
@@ -74,7 +102,6 @@ def _unrun(lacking: tuple[str, ...], emit: Emit) -> Proof:
             hint="It is proved on the machine that it is for, before it is first used there.",
         )
     )
-    check = Check(name="audit", detail="what was built is what was planned")
     return Proof(
         reference="none",
         device=f"not run here: {why}",
@@ -102,9 +129,10 @@ def proved_with(
     """Prove a build whose wheel is installed for ``python``."""
     started = time.monotonic()
     emit(StepStarted(name="prove", title="Proving it against a known answer"))
+    check = audited(built, host, emit)
     scratch = work / "proof"
     scratch.mkdir()
-    proof = prove.prove(
+    computed = prove.prove(
         built,
         python=python,
         host=host,
@@ -113,5 +141,11 @@ def proved_with(
         gpu=gpu,
         preload=crash.preload(built.plan.compiler, host=host, scratch=scratch),
     )
+    proof = _with(check, computed, started)
     emit(StepEnded(name="prove", seconds=time.monotonic() - started, detail=proof.device))
     return proof
+
+
+def _with(check: Check, proof: Proof, started: float) -> Proof:
+    """A proof with a check before its own, and all of the time since it was started."""
+    return replace(proof, checks=(check, *proof.checks), seconds=time.monotonic() - started)

@@ -27,15 +27,16 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What a proof run showed of where it ran: ggml's own device list (``name: description``),
-    layers offloaded of all layers, the buffers that hold weights ("CUDA0"), and the library's
-    log."""
+    """What a proof run showed of where it ran: ggml's own device list (``name: description``), its
+    ``backends`` ("CUDA", also without a device), layers offloaded of all layers, the buffers that
+    hold weights ("CUDA0"), and the library's log."""
 
     devices: tuple[str, ...]
     offloaded: int
     layers: int
     log: str
     buffers: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +59,9 @@ class Traits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """Why a run does not prove a back-end: "device-missing" when the device is not there,
-    "silent-cpu" when it is and something else computed; and the words for it."""
+    """Why a run does not prove a back-end: "device-missing" when the library has the back-end and
+    lists no device of it, "silent-cpu" when it computed on something else, because it does not
+    have the back-end or did not use it; and the words for it."""
 
     kind: str
     why: str
@@ -70,7 +72,9 @@ def listed(evidence: Evidence, prefix: str) -> Doubt | None:
     if any(name.startswith(prefix) for name in evidence.devices):
         return None
     names = ", ".join(evidence.devices) or "none at all"
-    return Doubt(kind="device-missing", why=f"ggml lists no {prefix} device (listed: {names})")
+    has = any(name.startswith(prefix) for name in evidence.backends)
+    kind = "device-missing" if has or not evidence.devices else "silent-cpu"
+    return Doubt(kind=kind, why=f"ggml lists no {prefix} device (listed: {names})")
 
 
 def on_device(evidence: Evidence, prefix: str, buffers: str = "") -> Doubt | None:

@@ -18,7 +18,7 @@ from llamabuild.backends import Evidence
 from llamabuild.events import Emit, Noticed, Progress
 from llamabuild.host import Host
 from llamabuild.model import Build, Check, Proof, Speed
-from llamabuild.prove import cases, inference, models, reference, server, tools
+from llamabuild.prove import cases, inference, models, reference, served, server, tools
 from llamabuild.prove.cases import Case
 from llamabuild.prove.inference import Answer, Runner
 from llamabuild.prove.kinds import failed
@@ -26,6 +26,8 @@ from llamabuild.prove.reference import Distance
 
 THREADS_AT_MOST = 16
 """More do not make tiny models faster, and two already show what goes wrong with threads."""
+_OVER_HTTP = ("Q8_0 decoder", "F16 encoder")
+"""Cases that the server is asked with as well."""
 _SLOW_START = 20.0
 """Seconds: a first start on a device that takes longer has compiled device code."""
 
@@ -118,11 +120,15 @@ def _checks(
         ):
             check = _held(answer, place, on_cpu.setdefault(answer.case.name, answer))
             yield check, answer.evidence
+    tool = build.prefix / "bin" / "llama-server"
+    for place in places:
+        for case in (one for one in wanted if one.name in _OVER_HTTP):
+            name = f"{case.name} over HTTP on the {place.name}"
+            yield served.ask(tool, case, runner, name=name, gpu_layers=place.gpu_layers)
     path = cases.model_file(models.SERVED, runner.scratch)
     text = reference.text(models.SERVED, cases.decoded(models.SERVED))
     for place in places:
         name = f"llama-server on the {place.name}"
-        tool = build.prefix / "bin" / "llama-server"
         yield (
             server.check(tool, path, text, runner, name=name, gpu_layers=place.gpu_layers),
             None,
@@ -131,7 +137,7 @@ def _checks(
 
 def _count(build: Build, places: Sequence[Place]) -> int:
     """How many checks there will be, the speeds included."""
-    ran = len(cases.standard()) + 2
+    ran = len(cases.standard()) + len(_OVER_HTTP) + 2
     return len(tools.expected(build)) + len(tools.QUANTISED) + len(places) * ran
 
 

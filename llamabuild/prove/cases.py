@@ -7,7 +7,7 @@ names what it is there for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +25,8 @@ _SHORT = 48
 class Case:
     """A model and what it is given. The first ``batch`` tokens of every sequence go in one batch,
     in turn, the rest one position at a time. ``cache`` is the type of keys and values, ``flash``
-    whether flash attention is "on", "off" or the library's choice ("auto")."""
+    whether flash attention is "on", "off" or the library's choice ("auto"); with ``unified`` all
+    sequences share one cache, so that only the mask keeps them apart."""
 
     name: str
     spec: Spec
@@ -33,6 +34,7 @@ class Case:
     batch: int
     cache: str = "f16"
     flash: str = "auto"
+    unified: bool = False
 
     @property
     def pooled(self) -> bool:
@@ -70,19 +72,21 @@ def _attention() -> list[Case]:
     spec = next(one for one in models.DECODERS if one.type == "F16")
     tokens = tuple(models.prompt(spec, models.PROMPT + models.STEPS))
     variants = {
-        "flash attention": {"flash": "on"},
-        "no flash attention": {"flash": "off"},
-        "flash attention, q8_0 cache": {"flash": "on", "cache": "q8_0"},
+        "flash attention": ("on", "f16"),
+        "no flash attention": ("off", "f16"),
+        "flash attention, q8_0 cache": ("on", "q8_0"),
     }
+    usual = Case(name="", spec=spec, sequences=(tokens,), batch=models.PROMPT)
     found = [
-        Case(name=f"F16 {name}", spec=spec, sequences=(tokens,), batch=models.PROMPT, **settings)
-        for name, settings in variants.items()
+        replace(usual, name=f"F16 {name}", flash=flash, cache=cache)
+        for name, (flash, cache) in variants.items()
     ]
     several = _several(spec, (_SHORT, 21, 34))
     for flash in ("on", "off"):
         name = f"F16 three sequences, flash attention {flash}"
         found.append(Case(name=name, spec=spec, sequences=several, batch=16, flash=flash))
-    return found
+    shared = replace(found[-1], name="F16 three sequences in one cache", flash="on", unified=True)
+    return [*found, shared]
 
 
 def _encoders() -> list[Case]:

@@ -95,6 +95,7 @@ def _answers(
         system = llama.llama_print_system_info().decode(errors="replace")
         home = os.path.dirname(os.path.abspath(job.get("library") or str(llama.__file__)))
         start = {"devices": _devices(llama), "system": system, "libraries": _libraries()}
+        start["backends"] = _backends(llama)
         yield "start", {**start, "home": home}
         for case in job["cases"]:
             _tell(begin=case["name"])
@@ -145,6 +146,17 @@ def _devices(llama: ModuleType) -> list[str]:
     if not found:
         raise StageError("devices", "ggml found no back-end, not even the CPU")
     return found
+
+
+def _backends(llama: ModuleType) -> list[str]:
+    """The back-ends that ggml has, with or without a device; none in releases that cannot say."""
+    try:
+        count = _symbol(llama, "ggml_backend_reg_count", ctypes.c_size_t)
+        get = _symbol(llama, "ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+        name = _symbol(llama, "ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    except StageError:
+        return []
+    return [name(get(n)).decode(errors="replace") for n in range(count())]
 
 
 def _each(llama: ModuleType) -> list[int]:
@@ -315,6 +327,7 @@ def _set(params: Any, case: dict[str, Any], job: dict[str, Any]) -> None:  # noq
     params.type_k = params.type_v = _CACHE[case["cache"]]
     params.flash_attn_type = _FLASH[case["flash"]]
     params.embeddings = bool(case["pooled"])
+    params.kv_unified = case["unified"]
 
 
 if __name__ == "__main__":

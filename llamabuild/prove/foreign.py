@@ -8,6 +8,7 @@ does not know is not held against it.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,18 @@ from pathlib import Path
 from llamabuild import host
 from llamabuild.backends import Evidence
 from llamabuild.errors import ProofFailed
-from llamabuild.events import Emit, Progress
-from llamabuild.prove import cases, inference, models, reference, serving
+from llamabuild.events import Emit, Progress, silent
+from llamabuild.prove import cases, inference, reference, serving
 from llamabuild.prove.cases import Case
+from llamabuild.prove.findings import Examination, Finding, Unasked
 from llamabuild.prove.inference import Answer, Runner
+from llamabuild.prove.kinds import failed
 
 _GIVE_UP = 8
-"""So many cases that end the process are enough: each may take its time limit."""
+"""So many cases that end the process are enough; one that hangs counts as ``_HANGS``."""
+_HANGS = 4
+_SECONDS = 600.0
+"""For all cases together, on whatever machine."""
 _UNKNOWN = re.compile(
     r"invalid ggml type|unknown (?:model architecture|type|tensor)|has invalid .*type"
     r"|unsupported (?:type|model)|not supported|wrong number of tensors|GGML_TYPE_",
@@ -29,7 +35,6 @@ _UNKNOWN = re.compile(
 )
 _SERVED = ("F16", "Q8_0", "Q4_0", "Q4_K", "Q6_K")
 """Weight types that a server is asked with: each is a start of the program."""
-_TIMED = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,67 +48,64 @@ class Subject:
     server: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What came out of one case: ``kind`` is empty when it holds, "unknown" when this release does
-    not know what the case needs, else the kind of failure."""
-
-    case: str
-    kind: str = ""
-    why: str = ""
-    error: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
-    """Everything that was found; ``evidence`` is of the last answer, None when there was none."""
-
-    findings: tuple[Finding, ...]
-    evidence: Evidence | None
-    unasked: tuple[str, ...] = ()
-
-    @property
-    def failures(self) -> tuple[Finding, ...]:
-        """What does not hold."""
-        return tuple(one for one in self.findings if one.kind not in ("", "unknown"))
-
-    @property
-    def held(self) -> int:
-        """How many cases hold."""
-        return sum(not one.kind for one in self.findings)
-
-
 def examine(subject: Subject, runner: Runner, emit: Emit) -> Examination:
     """Ask everything that can be asked of it, as its users would run it. Raises nothing for what
     the subject does."""
-    if subject.python or subject.library:
-        return _by_cases(subject, runner, emit)
-    assert subject.server is not None
-    return _by_server(subject.server, runner, emit)
+    if not (subject.python or subject.library):
+        assert subject.server is not None
+        return _by_server(subject.server, _SERVED, runner, emit)
+    found = _by_cases(subject, runner, emit)
+    if not subject.python and found.held == 0:
+        return found
+    if subject.python and subject.library and _misfit(found):
+        more = examine(replace(subject, python=None), runner, emit)
+        return replace(more, findings=(*found.findings, *more.findings))
+    if subject.server:
+        more = _by_server(subject.server, _SERVED[3:4], runner, silent)
+        return replace(found, findings=(*found.findings, *more.findings))
+    return found
+
+
+def _misfit(found: Examination) -> bool:
+    """True for bindings that do not fit their library, which can still be asked without them."""
+    return found.held == 0 and bool(found.failures) and found.failures[0].kind == "abi"
 
 
 def _by_cases(subject: Subject, runner: Runner, emit: Emit) -> Examination:
     every = cases.standard()
     wanted = [case for case in every if subject.python or _default(case)]
-    unasked = tuple(case.name for case in every if case not in wanted)
+    beside = Unasked(
+        why="without Python bindings its settings are its defaults",
+        cases=tuple(case.name for case in every if case not in wanted),
+    )
     findings: list[Finding] = []
-    evidence = None
-    ends = 0
-    while wanted and ends < _GIVE_UP:
+    shown: list[Evidence] = []
+    total, lost, end = len(wanted), 0, time.monotonic() + _SECONDS
+    while wanted and lost < _GIVE_UP and time.monotonic() < end:
+        before = len(wanted)
         try:
             for answer in ask(subject, wanted, runner):
                 findings.append(_judged(answer))
-                evidence = answer.evidence
+                shown.append(answer.evidence)
                 wanted = wanted[1:]
-                emit(_progress(len(findings), len(every) - len(unasked)))
+                emit(_progress(total - len(wanted), total))
         except ProofFailed as failure:
-            begun = failure.check.startswith(wanted[0].name)
-            found = _failed(wanted[0].name if begun else failure.check, failure)
-            findings.append(found)
-            ends += found.kind != "unknown"
-            wanted = wanted[1:] if begun else []
-    left = tuple(case.name for case in wanted)
-    return Examination(findings=tuple(findings), evidence=evidence, unasked=(*unasked, *left))
+            if failure.kind == "timeout" and len(wanted) < before:
+                continue  # it got on: the next child has time of its own
+            begun = bool(wanted) and failure.check.startswith(wanted[0].name)
+            findings.append(_failed(wanted[0].name if begun else "loading it", failure))
+            lost += _cost(findings[-1].kind) if begun else _GIVE_UP
+            wanted = wanted[begun:]
+    after = Unasked(why="given up after what went wrong", cases=tuple(one.name for one in wanted))
+    return Examination(
+        findings=tuple(findings),
+        evidence=shown[-1] if shown else None,
+        unasked=tuple(one for one in (beside, after) if one.cases),
+    )
+
+
+def _cost(kind: str) -> int:
+    return {"unknown": 0, "timeout": _HANGS}.get(kind, 1)
 
 
 def ask(subject: Subject, wanted: Sequence[Case], runner: Runner) -> Iterator[Answer]:
@@ -114,7 +116,7 @@ def ask(subject: Subject, wanted: Sequence[Case], runner: Runner) -> Iterator[An
         python,
         wanted,
         runner,
-        place=subject.name,
+        place="build",
         gpu_layers=inference.ALL_LAYERS,
         library=library,
     )
@@ -132,36 +134,59 @@ def _judged(answer: Answer) -> Finding:
     wanted = cases.expected(answer.case, device=device)
     if answer.values.shape != wanted.values.shape:
         why = f"{answer.values.shape} numbers instead of {wanted.values.shape}"
-        return Finding(case=name, kind="wrong-numbers", why=why)
+        return _wrong(name, "wrong-numbers", why)
     if wrong := reference.disagreement(answer.values, wanted):
-        return Finding(case=name, kind=wrong[0], why=wrong[1])
+        return _wrong(name, *wrong)
     return Finding(case=name, error=reference.distance(answer.values, wanted.values).mean)
 
 
 def _failed(name: str, failure: ProofFailed) -> Finding:
     unknown = failure.kind == "load" and _UNKNOWN.search(failure.message)
-    kind = "unknown" if unknown else failure.kind
-    return Finding(case=name, kind=kind, why=failure.message)
+    return Finding(
+        case=name,
+        kind="unknown" if unknown else failure.kind,
+        why=failure.message.removeprefix(f"{failure.check}: "),
+        hint="" if unknown else failure.hint,
+        crash=failure.crash,
+    )
+
+
+def _wrong(name: str, kind: str, why: str) -> Finding:
+    return Finding(case=name, kind=kind, why=why, hint=failed(kind, name, why).hint)
 
 
 def _progress(done: int, total: int) -> Progress:
     return Progress(name="prove", done=done, total=total, unit="cases")
 
 
-def _by_server(server: Path, runner: Runner, emit: Emit) -> Examination:
+def _by_server(server: Path, kinds: Sequence[str], runner: Runner, emit: Emit) -> Examination:
     every = cases.standard()
-    wanted = [case for case in every if case.name in {f"{one} decoder" for one in _SERVED}]
+    wanted = [case for case in every if case.name in {f"{one} decoder" for one in kinds}]
     findings: list[Finding] = []
     evidence = None
+    lost = 0
     for case in wanted:
+        if lost >= _GIVE_UP:
+            break
         try:
             found, evidence = served(server, case, runner)
         except ProofFailed as failure:
-            found = _failed(case.name, failure)
+            found = _failed(_over_http(case), failure)
+            lost += _cost(found.kind) * _HANGS
         findings.append(found)
         emit(_progress(len(findings), len(wanted)))
-    unasked = tuple(case.name for case in every if case not in wanted)
-    return Examination(findings=tuple(findings), evidence=evidence, unasked=unasked)
+    asked = {one.case for one in findings}
+    unasked = tuple(case.name for case in every if _over_http(case) not in asked)
+    why = "a server has its settings when it starts, and states probabilities of decoders only"
+    return Examination(
+        findings=tuple(findings),
+        evidence=evidence,
+        unasked=(Unasked(why=why, cases=unasked),),
+    )
+
+
+def _over_http(case: Case) -> str:
+    return f"{case.name} over HTTP"
 
 
 def served(
@@ -175,16 +200,16 @@ def served(
         case.sequences,
         forced,
         runner,
-        name=f"{case.name} over HTTP",
+        name=_over_http(case),
         gpu_layers=inference.ALL_LAYERS,
     )
     wanted = cases.expected(case)
     ends = _ends([len(tokens) for tokens in case.sequences], forced + 1)
     wrong = serving.disagreement(answers, wanted.values[ends], wanted.allowed)
     if wrong:
-        return Finding(case=case.name, kind=wrong[0], why=wrong[1]), answers.evidence
+        return _wrong(_over_http(case), *wrong), answers.evidence
     error = serving.distance(answers, wanted.values[ends]).mean
-    return Finding(case=case.name, error=error), answers.evidence
+    return Finding(case=_over_http(case), error=error), answers.evidence
 
 
 def _ends(lengths: Sequence[int], count: int) -> list[int]:
@@ -195,41 +220,3 @@ def _ends(lengths: Sequence[int], count: int) -> list[int]:
     """
     stops = [sum(lengths[: n + 1]) for n in range(len(lengths))]
     return [row for stop in stops for row in range(stop - count, stop)]
-
-
-# --- how fast beside another ---------------------------------------------------------------------
-
-
-def rates(
-    subjects: Sequence[Subject], runner: Runner, *, rounds: int = 3
-) -> tuple[tuple[float, float], ...]:
-    """Tokens per second (a prompt of 256, then one by one) of each subject: the median of rounds in
-    which they take turns, so that the ratio holds on a machine that others use too. Raises
-    ProofFailed."""
-    found: list[list[tuple[float, float]]] = [[] for _ in subjects]
-    for _ in range(rounds):
-        for rows, subject in zip(found, subjects, strict=True):
-            rows.append(_rate(subject, runner))
-    return tuple((_median(rows, 0), _median(rows, 1)) for rows in found)
-
-
-def _rate(subject: Subject, runner: Runner) -> tuple[float, float]:
-    tokens = tuple(models.prompt(models.SPEED, 256 + 32))
-    case = Case(name="speed", spec=models.SPEED, sequences=(tokens,), batch=256)
-    quick = replace(runner, patient=False)
-    python = subject.python or Path(host.python())
-    seconds = inference.time(
-        python,
-        case,
-        quick,
-        gpu_layers=inference.ALL_LAYERS,
-        runs=_TIMED,
-        library=None if subject.python else subject.library,
-    )
-    prompt, rest = (min(row[n] for row in seconds) for n in (0, 1))
-    return 256 / prompt, 32 / rest
-
-
-def _median(rows: Sequence[tuple[float, float]], column: int) -> float:
-    ordered = sorted(row[column] for row in rows)
-    return ordered[len(ordered) // 2]

@@ -42,6 +42,13 @@ _PATIENT = {"OMP_WAIT_POLICY": "passive"}
 """Threads that wait for each other sleep instead of spinning. Where there are fewer cores than
 threads want (a busy machine, a container's quota) spinning made a run ten times slower."""
 _FOREIGN = ("LLAMA_", "PYTHON", "HF_")
+_KEYS = {
+    "devices": frozenset({"devices", "backends", "libraries", "home"}),
+    "begin": frozenset({"begin"}),
+    "done": frozenset({"name", "log"}),
+    "failed": frozenset({"failed", "why", "log"}),
+}
+"""Lines of the child by the word that each has, and what else must be in them."""
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers")
 _BUFFER = re.compile(r"(\S+) model buffer size =")
 """``llama_model::load_tensors`` states one line a buffer."""
@@ -197,6 +204,7 @@ def _job(case: Case, scratch: Path) -> dict[str, Any]:
         "batch": case.batch,
         "cache": case.cache,
         "flash": case.flash,
+        "unified": case.unified,
         "pooled": pooled,
         "out": str(out),
     }
@@ -207,15 +215,24 @@ def _out(case: Case, scratch: Path) -> Path:
 
 
 def _told(out: str) -> list[dict[str, Any]]:
-    """What the child told, line by line; a line that was cut off tells nothing."""
+    """What the child told, line by line; a line that was cut off, or that the child would not
+    write, tells nothing."""
     found = []
     for line in out.splitlines():
         if line.startswith(MARKER):
             try:
-                found.append(json.loads(line.removeprefix(MARKER)))
+                said = json.loads(line.removeprefix(MARKER))
             except ValueError:
                 continue
+            if isinstance(said, dict) and _complete(said):
+                found.append(said)
     return found
+
+
+def _complete(said: Mapping[str, Any]) -> bool:
+    """True for a line as the child writes it."""
+    needed = next((keys for word, keys in _KEYS.items() if word in said), None)
+    return needed is not None and said.keys() >= needed
 
 
 def _begun(told: Sequence[Mapping[str, Any]]) -> str:
@@ -251,12 +268,14 @@ def _answer(
     path.unlink(missing_ok=True)
     if not values.size or values.size % case.rows:
         raise failed("wrong-numbers", check, f"{values.size} numbers for {case.rows} rows")
-    evidence = evidence_of(start["devices"], done["log"])
+    evidence = replace(
+        evidence_of(start["devices"], done["log"]), backends=tuple(start["backends"])
+    )
     return Answer(
         case=case,
         values=values.reshape(case.rows, -1),
         evidence=evidence,
-        memory=tuple(done["memory"]),
+        memory=tuple(done.get("memory", ())),
     )
 
 

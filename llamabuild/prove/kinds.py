@@ -49,9 +49,11 @@ def said(text: str) -> tuple[str, str] | None:
 
 
 def of_signal(signal: str, crash: Crash) -> str:
-    """The kind of an end by a signal. A general protection fault of an instruction of an extension
-    (an invalid tile configuration) comes as SIGSEGV and is an illegal use of that instruction."""
-    return "illegal-instruction" if crash.feature else _SIGNALS.get(signal, "crash")
+    """The kind of an end by a signal. An invalid tile configuration of AMX comes as SIGSEGV and is
+    an illegal use of its instruction; other faults with that signal are about an address."""
+    if crash.feature.startswith("amx"):
+        return "illegal-instruction"
+    return _SIGNALS.get(signal, "crash")
 
 
 def last_words(text: str) -> str:

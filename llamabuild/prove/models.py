@@ -224,7 +224,7 @@ def _reranker(spec: Spec) -> dict[str, Tensor]:
         "cls.weight": _matrix(spec, "cls", wide, wide, 1.0),
         "cls.bias": _bias("cls", wide),
         "cls.output.weight": weights.matrix("cls.output", "F32", 1, wide, 4 / math.sqrt(wide)),
-        "cls.output.bias": _bias("cls.output", 1),
+        "cls.output.bias": weights.floats(np.full(1, 0.75)),
     }
 
 

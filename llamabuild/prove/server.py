@@ -19,7 +19,7 @@ from llamabuild.prove.reference import Text
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 _POLL = 0.02
 _PATIENCE = 60.0
-"""Seconds for start and answer; a good server needs well under one."""
+"""Seconds at most for start and answer; a good server needs well under one."""
 _DYING = 5.0
 """Seconds that a process may take to be gone after its connection broke (core dumps)."""
 
@@ -43,7 +43,7 @@ def check(
             env=inference.environment(runner, report),
             limits=runner.limits,
         ) as service:
-            tokens = _ask(service, wanted, name, report)
+            tokens = _ask(service, wanted, name, report, min(_PATIENCE, runner.seconds))
     except OSError as error:  # it could not even be started
         raise failed("load", name, str(error)) from error
     if why := reference.differing(tokens, wanted.tokens):
@@ -64,14 +64,16 @@ def arguments(server: Path, model: Path, threads: int, gpu_layers: int) -> list[
     ]
 
 
-def _ask(service: Service, wanted: Text, name: str, report: Path) -> tuple[int, ...]:
+def _ask(
+    service: Service, wanted: Text, name: str, report: Path, patience: float
+) -> tuple[int, ...]:
     """The server's tokens. Raises ProofFailed for a server that dies, hangs or talks nonsense."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + patience
     try:
         port = _ready(service, deadline)
         return _complete(port, wanted)
     except TimeoutError as error:
-        why = f"no answer within {_PATIENCE:.0f} s: {last_line(service.output())}"
+        why = f"no answer within {patience:.0f} s: {last_line(service.output())}"
         raise failed("timeout", name, why) from error
     except (OSError, http.client.HTTPException, _UnansweredError) as error:
         raise _blame(service, error, name, report) from error

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFReader
 
+from llamabuild.audit import elf
+from llamabuild.errors import IntegrityError
 from llamabuild.model import Build, Check, Speed
 from llamabuild.prove import cases, inference, models, weights
 from llamabuild.prove.inference import Runner
@@ -52,12 +54,27 @@ def own_libraries(tool: Path, prefix: Path, runner: Runner, name: str) -> None:
     which LD_LIBRARY_PATH can bring about. Only Linux' loaders can be asked."""
     if runner.host.system()[0] != "linux" or runner.command:
         return
+    if brought := _preloaded(runner.host.environ.get("LD_PRELOAD", "")):
+        why = f"LD_PRELOAD brings {', '.join(brought)}, which has functions of llama.cpp"
+        raise failed("wrong-library", name, why)
     env = {**runner.host.environ, "LD_TRACE_LOADED_OBJECTS": "1"}
     finished = runner.host.run([str(tool)], limits=runner.limits, env=env)
     loaded = [path for _, path in _LOADED.findall(finished.out)]
     if others := inference.strangers(loaded, str(prefix)):
         why = f"{', '.join(others)} would be loaded instead of the library in {prefix}"
         raise failed("wrong-library", name, why)
+
+
+def _preloaded(names: str) -> list[str]:
+    """Libraries of LD_PRELOAD that would take the place of some of a build's functions."""
+    found = []
+    for path in filter(os.path.isfile, re.split(r"[ :]+", names)):
+        try:
+            if elf.read(Path(path)).exports:
+                found.append(path)
+        except IntegrityError:
+            continue  # the loader will not take it either
+    return found
 
 
 QUANTISED = {

@@ -19,6 +19,13 @@ from llamabuild.host import Host, Limits, LocalHost
 from llamabuild.model import Build, Check, Flag, Pin, Plan, Proof, Speed
 
 ROOT = "llama_cpp_python-0.0.1"
+LIBRARIES = """\
+add_library(ggml-cpu ggml-cpu/ggml-cpu.c ggml-cpu/amx/mmq.cpp)
+add_library(ggml ggml.c)
+target_compile_definitions(ggml PRIVATE GGML_USE_CPU)
+target_link_libraries(ggml PUBLIC ggml-cpu)
+"""
+"""What ggml's own CMake file makes, in small."""
 _FILES: dict[str, str] = {
     "pyproject.toml": """\
 [build-system]
@@ -42,10 +49,9 @@ input = "llama_cpp/__init__.py"
 int sum_of_squares(int n) { int sum = 0; for (int i = 1; i <= n; i++) sum += i * i; return sum; }
 """,
     "vendor/llama.cpp/ggml/src/ggml-cpu/amx/mmq.cpp": 'extern "C" int unused() { return 0; }\n',
-    "vendor/llama.cpp/ggml/src/CMakeLists.txt": """\
-add_library(ggml-cpu ggml-cpu/ggml-cpu.c ggml-cpu/amx/mmq.cpp)
-@MACHINE@""",
+    "vendor/llama.cpp/ggml/src/CMakeLists.txt": f"{LIBRARIES}@MACHINE@",
     "vendor/llama.cpp/ggml/CMakeLists.txt": "project(ggml C CXX)\nadd_subdirectory(src)\n",
+    "vendor/llama.cpp/ggml/src/ggml.c": "int registry(void) { return 1; }\n",
     "vendor/llama.cpp/nothing.c": "int nothing(void) { return 0; }\n",
     "vendor/llama.cpp/main.c": """\
 #include <stdio.h>
@@ -62,7 +68,7 @@ def _cmake(flags: tuple[Flag, ...], targets: tuple[str, ...]) -> str:
     lines += [f'set({name} "" CACHE STRING "declared")' for name in names]
     lines += ["add_subdirectory(ggml)"]
     lines += [
-        f"add_library({name} nothing.c)\ntarget_link_libraries({name} PUBLIC ggml-cpu)"
+        f"add_library({name} nothing.c)\ntarget_link_libraries({name} PUBLIC ggml)"
         for name in ("llama", "mtmd")
     ]
     lines += [

@@ -151,10 +151,9 @@ def pin(tmp_path_factory: pytest.TempPathFactory) -> Pin:
     request = asked(native, folder)
     decided = request.decide(heal.Course())
     march = "target_compile_options(ggml-cpu PRIVATE -O3 -march=${GGML_CPU_ARM_ARCH})\n"
-    libraries = "add_library(ggml-cpu ggml-cpu/ggml-cpu.c ggml-cpu/amx/mmq.cpp)\n"
     extra = {
         "vendor/llama.cpp/CMakeLists.txt": standin._cmake(decided.flags, decided.targets),
-        "vendor/llama.cpp/ggml/src/CMakeLists.txt": libraries + march,
+        "vendor/llama.cpp/ggml/src/CMakeLists.txt": standin.LIBRARIES + march,
     }
     return standin.archive(folder, folder / "facts", extra=extra)
 

@@ -48,7 +48,14 @@ def told(*lines: dict[str, object]) -> str:
     return f"cat <<'END'\n{text}\nEND"
 
 
-START = {"devices": ["CPU: x"], "system": "", "libraries": [], "home": "/x", "log": ""}
+START = {
+    "devices": ["CPU: x"],
+    "backends": ["CPU"],
+    "system": "",
+    "libraries": [],
+    "home": "/x",
+    "log": "",
+}
 
 
 # --- children that end badly ---------------------------------------------------------------------
@@ -87,8 +94,8 @@ def test_a_child_killed_by_a_fault_is_a_crash(name: str, kind: str, runner: Runn
             "libgomp.so.1",
         ),
         ("echo 'x: undefined symbol: llama_x' >&2; exit 127", "abi", "llama_x"),
-        ("echo hello", "load", "no answer: hello"),
-        (f"echo '{MARKER}{{\"tok'", "load", "no answer"),
+        ("echo hello", "load", "was not answered: hello"),
+        (f"echo '{MARKER}{{\"tok'", "load", "was not answered"),
         ("echo 'GGML_ASSERT(x > 0) failed' >&2; kill -ABRT $$", "abort", "GGML_ASSERT"),
     ],
 )

@@ -249,7 +249,11 @@ def test_a_run_is_judged_by_the_list_of_devices() -> None:
     assert blas.judge(good) is None
     doubt = blas.judge(replace(good, devices=("CPU: x",)))
     assert doubt is not None
-    assert (doubt.kind, "lists no BLAS" in doubt.why) == ("device-missing", True)
+    assert (doubt.kind, "lists no BLAS" in doubt.why) == ("silent-cpu", True)
+    there = replace(good, devices=("CPU: x",), backends=("BLAS", "CPU"))
+    doubt = blas.judge(there)
+    assert doubt is not None
+    assert doubt.kind == "device-missing"
 
 
 def test_the_table() -> None:

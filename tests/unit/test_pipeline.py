@@ -8,11 +8,11 @@ import pytest
 
 from llamabuild import backends, elsewhere, heal, pipeline, plan, recipes, recordings
 from llamabuild.attempts import Request
-from llamabuild.proving import prove_in
 from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.events import Event, Warned
 from llamabuild.host import Finished
 from llamabuild.model import Plan, Recipe
+from llamabuild.proving import prove_in
 from tests.unit import values
 from tests.unit.recorded import RecordedHost
 from tests.unit.test_cross import BINARIES, DEBIAN, SAID

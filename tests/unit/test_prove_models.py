@@ -26,7 +26,7 @@ PINNED = {
     models.SERVED: "c582ad0b584c14cb0d05e01c72220ea066bc33185e21058c5785bb078d85466f",
     models.SPEED: "e1d65279fcfd2b6803afc6fc12276cda4ae79bff2d938883e225f33673280a83",
 }
-ALL = "74ecc885ba746cebdfd4e5ad2966f6faaea864ba93fed760c4485c0b49c99882"
+ALL = "750fc3286232e2cd73d49ffced01dd8999e38cc381efb55f0cdbbd8a7a5fa547"
 
 every = pytest.mark.parametrize("spec", EVERY, ids=lambda spec: spec.name)
 

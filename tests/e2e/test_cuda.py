@@ -1,0 +1,75 @@
+"""CUDA compiled for a GPU that need not be here: audited, proved on the CPU, and on the GPU where
+there is one. It compiles for half an hour: ``make e2e-cuda`` asks for it. ``CUDA_HOME`` says where
+the toolkit is when it is not in a usual place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamabuild import audit
+from llamabuild.audit.expected import device_codes
+from llamabuild.backends import cuda
+from llamabuild.host import LocalHost
+from llamabuild.model import Source
+from tests.e2e.conftest import Run
+
+HOST = LocalHost()
+HERE = Path(__file__).resolve().parent
+MACHINE = HERE.parent / "machines" / "h200.json"
+RECIPE = HERE / "recipes" / "cuda-portable.toml"
+
+pytestmark = [
+    pytest.mark.llama,
+    pytest.mark.skipif(
+        os.environ.get("LLAMABUILD_E2E") != "cuda",
+        reason="compiles for half an hour; LLAMABUILD_E2E=cuda (make e2e-cuda) asks for it",
+    ),
+    pytest.mark.skipif(
+        not any(tool.name == "nvcc" for tool in cuda.detect(HOST).tools),
+        reason="there is no CUDA toolkit here; CUDA_HOME says where one is",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def made(run: Run, source: Source) -> dict[str, Any]:
+    answer = run("build", str(RECIPE), "--machine", str(MACHINE), "--json")
+    found: dict[str, Any] = json.loads(answer.stdout)["artifact"]
+    return found
+
+
+def test_the_device_code_is_that_of_the_plan(made: dict[str, Any]) -> None:
+    flags = {flag["name"]: flag["value"] for flag in made["manifest"]["plan"]["flags"]}
+    planned = device_codes(flags["CMAKE_CUDA_ARCHITECTURES"])
+    inventory = audit.look(Path(made["path"]), HOST, instructions=lambda name: "ggml" in name)
+    (library,) = (one for one in inventory.binaries if one.name == "libggml-cuda.so")
+    found = {(one.kind, one.architecture) for one in library.device_code}
+    assert ("sass", "90") in found
+    assert found == planned
+    print(sorted(found))
+
+
+def test_the_cpu_path_is_proved_and_the_rest_is_marked(made: dict[str, Any]) -> None:
+    proof = made["manifest"]["proof"]
+    on_cpu = [check for check in proof["checks"] if check["name"].endswith("on the CPU")]
+    assert len(on_cpu) > 80
+    if cuda.detect(HOST).devices:
+        assert "not run" not in proof["device"]
+    else:
+        assert proof["device"].endswith("(not run: cuda)")
+
+
+def test_on_a_gpu_it_is_proved_there(made: dict[str, Any], run: Run) -> None:
+    if not cuda.detect(HOST).devices:
+        pytest.skip("there is no NVIDIA GPU here: the device code is audited, not run")
+    answer = json.loads(run("prove", made["key"], "--json").stdout)
+    on_device = [one for one in answer["proof"]["checks"] if one["name"].endswith("on the device")]
+    assert on_device
+    assert all(re.search(r"weights in .*CUDA0", one["detail"]) for one in on_device[:-1])
