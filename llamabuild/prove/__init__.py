@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,13 +114,15 @@ def _checks(
         yield tools.quantises(build.prefix / "bin" / "llama-quantize", kind, runner), None
     wanted = cases.standard()
     on_cpu: dict[str, Answer] = {}
-    for place in places:
-        patient = _warmed(python, wanted[0], runner, emit) if place.device else runner
-        for answer in inference.run(
-            python, wanted, patient, place=place.name, gpu_layers=place.gpu_layers
-        ):
-            check = _held(answer, place, on_cpu.setdefault(answer.case.name, answer))
-            yield check, answer.evidence
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        beside.map(cases.expected, wanted)  # answers are known when the children's come
+        for place in places:
+            patient = _warmed(python, wanted[0], runner, emit) if place.device else runner
+            for answer in inference.run(
+                python, wanted, patient, place=place.name, gpu_layers=place.gpu_layers
+            ):
+                check = _held(answer, place, on_cpu.setdefault(answer.case.name, answer))
+                yield check, answer.evidence
     tool = build.prefix / "bin" / "llama-server"
     for place in places:
         for case in (one for one in wanted if one.name in _OVER_HTTP):

@@ -62,20 +62,26 @@ class Expected:
 Forward = Callable[[Numerics], Doubles]
 
 
-def expected(
+def answer(
     spec: models.Spec,
     weights: Mapping[str, Doubles],
     sequences: Sequence[Sequence[int]],
     *,
     cache: str = "f16",
-    sums: Sequence[str] = (),
-) -> Expected:
-    """The answer of a model to ``sequences``, with keys and values kept as ``cache``; ``sums`` are
-    names of :data:`FLOOR` for what may be added up in less than single precision."""
+) -> tuple[Doubles, Distance]:
+    """The answer of a model to ``sequences``, and how far off a pass is that rounds activations as
+    the weight type's kernels do and keeps keys and values as ``cache``."""
     kind = "f32" if spec.family == "rows" else TYPES[spec.type].activations
     values = _forward(spec, weights, sequences, EXACT)
     rounded = _forward(spec, weights, sequences, Numerics(activations=kind, cache=cache))
-    return Expected(values=values, allowed=_allowed(distance(rounded, values), (kind, *sums)))
+    return values, distance(rounded, values)
+
+
+def allowed(spec: models.Spec, rounding: Distance, sums: Sequence[str] = ()) -> Distance:
+    """What a right result may be off: the margin over the roundings, and the floor; ``sums`` are
+    names of :data:`FLOOR` for what may be added up in less than single precision."""
+    kind = "f32" if spec.family == "rows" else TYPES[spec.type].activations
+    return _allowed(rounding, (kind, *sums))
 
 
 def _allowed(found: Distance, sums: Sequence[str]) -> Distance:
