@@ -48,6 +48,8 @@ def _binary(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
     if binary.elf.arch != arch:
         yield f"{binary.path} is for {binary.elf.arch}, not for {arch}"
         return
+    if binary.elf.soname not in ("", binary.name):
+        yield f"{binary.path} calls itself {binary.elf.soname}"
     allowed = _allowed(plan, binary.name, arch)
     yield from _surplus(binary, allowed)
     yield from _levels(binary, allowed, arch)

@@ -105,8 +105,8 @@ def test_amx_is_kept_and_proved_though_the_compiler_gets_it_wrong(
     assert "-mamx-int8" in manifest.effective["ggml-cpu"]
     assert [remedy.name for remedy in manifest.plan.remedies] == [one.canary for one in bad]
     held = {check.name: check.detail for check in manifest.proof.checks}
-    assert "AMX" in held["Q4_0 on the CPU"]
-    assert "AMX" in held["Q4_K on the CPU"]
+    assert "AMX" in held["Q4_0 decoder on the CPU"]
+    assert "AMX" in held["Q4_K decoder on the CPU"]
 
 
 def test_without_the_canary_the_proof_catches_the_crash_and_amx_goes(

@@ -109,8 +109,7 @@ def test_too_little_memory_is_never_a_crash(mebibytes: int, python: Path, runner
 
 def build_of(tools: Path, scratch: Path) -> Build:
     prefix = scratch / "prefix"
-    prefix.mkdir()
-    (prefix / "bin").symlink_to(tools)
+    prefix.symlink_to(tools.parent)
     return Build(
         plan=values.plan(),
         prefix=prefix,

