@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -130,17 +131,49 @@ def build(
         click.echo(report.to_json(artifact) if as_json else str(artifact.path))
 
 
-@command("prove", "llamabuild prove 3f9a1c2d")
-@click.argument("artifact", required=False)
+@command("prove", "llamabuild prove 3f9a1c2d; llamabuild prove /opt/llama.cpp/build")
+@click.argument("artifact", metavar="[ARTIFACT|PATH]", required=False)
 def prove(artifact: str | None, as_json: bool, cache: Path | None, progress: str) -> None:
-    """Prove a kept artifact again (ARTIFACT: recipe, path or the beginning of a key)."""
+    """Prove a kept artifact again (ARTIFACT: recipe, path or the beginning of a key), or prove a
+    llama.cpp that was made elsewhere.
+
+    PATH is a folder with libllama or llama-server (a CMake build's, or one with bin/ and lib/), one
+    of these files, a wheel, or a Python environment with llama_cpp. Its code is run, in processes
+    with limits of time and memory; nothing is written there. Exit code 8: something is wrong.
+    """
     from llamabuild import pipeline, report, store
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
+        if artifact and _made_elsewhere(artifact, use):
+            _prove_elsewhere(Path(artifact), use)
+            return
         kept = store.find(use.cache, artifact) if artifact else store.current(use.cache)
         proof = pipeline.reprove(kept, host=use.host, cache=use.cache, emit=use.reporter)
         click.echo(report.to_json(proof) if as_json else pages.proof_page(proof))
+
+
+def _made_elsewhere(name: str, use: Settings) -> bool:
+    """True for what is on disk and not in the store; of two meanings the store's counts."""
+    from llamabuild import store
+
+    try:
+        store.find(use.cache, name)
+    except ConfigError:
+        return Path(name).exists() or os.sep in name
+    return False
+
+
+def _prove_elsewhere(path: Path, use: Settings) -> None:
+    """The page is printed whatever comes out; what fails is the exit code's."""
+    from llamabuild import examination
+    from llamabuild.report import foreign
+
+    found = examination.examine(path, host=use.host, cache=use.cache, emit=use.reporter)
+    click.echo(foreign.as_json(found) if use.as_json else foreign.page(found))
+    if failure := found.failure:
+        use.reporter.failed(failure)
+        raise click.exceptions.Exit(failure.exit_code)
 
 
 @main_group.command(

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
-from llamabuild import pins
+from llamabuild import pins, proving, store, wheels
 from llamabuild.backends import vulkan, vulkan_probe
+from llamabuild.errors import ProofFailed
+from llamabuild.events import silent
 from llamabuild.fetch import patch
 from llamabuild.host import LocalHost
-from llamabuild.model import Source
+from llamabuild.model import Build, Source
 from tests.e2e.conftest import Run
 
 pytestmark = [
@@ -57,6 +59,14 @@ def made(name: str, run: Run, source: Source) -> dict[str, Any]:
     return answer
 
 
+@pytest.fixture
+def unselected(made: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on nothing selects the device, and there is no other."""
+    monkeypatch.delenv(VISIBLE)
+    if others := vulkan.detect(HOST).devices:
+        pytest.skip(f"{others[0].name} is a Vulkan device, too")
+
+
 def test_every_layer_ran_on_the_device(made: dict[str, Any], name: str) -> None:
     proof = made["artifact"]["manifest"]["proof"]
     assert f": {name}" in proof["device"]
@@ -86,16 +96,28 @@ def test_the_manifest_holds_the_patch_that_made_it_compile(
 
 
 def test_without_the_variable_the_proof_refuses_it(
-    made: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch
+    made: dict[str, Any], cache: Path, tmp_path: Path, unselected: None
 ) -> None:
     """ggml leaves software devices alone then, and everything would run, on the CPU."""
-    key = made["artifact"]["key"][:12]
-    again = json.loads(run("prove", key, "--json").stdout)
-    assert "llvmpipe" in again["proof"]["device"]
-    monkeypatch.delenv(VISIBLE)
-    refused = run("prove", key, check=False)
-    assert refused.returncode == 8, refused.stderr
-    assert "ggml lists no Vulkan device" in refused.stderr
+    kept = store.find(cache, made["artifact"]["key"])
+    built = Build(
+        plan=kept.manifest.plan,
+        prefix=kept.path,
+        wheel=kept.wheel,
+        log=kept.path / "build.log",
+        seconds=kept.manifest.seconds,
+        effective=kept.manifest.effective,
+    )
+    proving.environment(tmp_path, wheels.requirements_of(kept.wheel), host=HOST, cache=cache)
+    with pytest.raises(ProofFailed, match="ggml lists no Vulkan device") as caught:
+        proving.prove_in(built, tmp_path, HOST, silent)
+    assert caught.value.kind == "device-missing"
+
+
+def test_without_the_variable_there_is_nothing_to_set_up_for(run: Run, unselected: None) -> None:
+    refused = run("setup", "vulkan", check=False)
+    assert refused.returncode == 3
+    assert f"{VISIBLE}=0" in refused.stderr
 
 
 def test_a_tool_runs_with_and_without_the_variable(
