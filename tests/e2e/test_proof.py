@@ -133,7 +133,8 @@ def test_a_whole_proof(tools: Path, python: Path, tmp_path: Path) -> None:
     assert [step.done for step in steps] == list(range(1, steps[-1].total + 1))
     assert {step.unit for step in steps} == {"checks"}
     assert steps[-1].total == len(proof.checks) + len(proof.speed)
-    assert sum(check.error > 0 for check in proof.checks) == len(CASES)
+    over_http = 2
+    assert sum(check.error > 0 for check in proof.checks) == len(CASES) + over_http
     assert proof.device.startswith("CPU")
     assert all(speed.prompt > 0 and speed.generate > 0 for speed in proof.speed)
     assert proof.seconds > 0
