@@ -117,6 +117,13 @@ def visible(plan: Plan, host: Host) -> bool:
     return bool(names) and all(BACKENDS[name].detect(host).devices for name in names)
 
 
+def _software(plan: Plan, host: Host) -> bool:
+    """True when a plan's device computes on the CPU."""
+    names = [name for name in plan.backends[:-1] if BACKENDS[name].TRAITS.here]
+    found = (device for name in names for device in BACKENDS[name].detect(host).devices)
+    return any(device.kind == "software" for device in found)
+
+
 def _proved_in(built: Build, work: Path, host: Host, emit: Emit, *, gpu: bool) -> Proof:
     python = wheels.interpreter_of(work / "venv", host)
     wheels.install(built.wheel, python, host)
@@ -139,6 +146,7 @@ def proved_with(
         emit=emit,
         scratch=scratch,
         gpu=gpu,
+        software=gpu and _software(built.plan, host),
         preload=crash.preload(built.plan.compiler, host=host, scratch=scratch),
     )
     proof = _with(check, computed, started)

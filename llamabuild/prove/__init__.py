@@ -29,6 +29,8 @@ THREADS_AT_MOST = 16
 """More do not make tiny models faster, and two already show what goes wrong with threads."""
 _OVER_HTTP = ("Q8_0 decoder", "F16 encoder")
 """Cases that the server is asked with as well."""
+_SLOW = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
+"""Weight types with tables: Mesa's software Vulkan took from 15 s to over 15 minutes for each."""
 _SLOW_START = 20.0
 """Seconds: a first start on a device that takes longer has compiled device code."""
 
@@ -40,6 +42,13 @@ class Place:
     name: str
     gpu_layers: int
     backends: tuple[str, ...]
+    software: bool = False
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """What is run there."""
+        every = cases.standard()
+        return tuple(one for one in every if not (self.software and one.spec.type in _SLOW))
 
     @property
     def device(self) -> bool:
@@ -55,12 +64,15 @@ def prove(
     emit: Emit,
     scratch: Path,
     gpu: bool = False,
+    software: bool = False,
     preload: Path | None = None,
 ) -> Proof:
     """Prove a build; ``python`` is the interpreter of the environment with its wheel.
 
     With ``gpu`` every model runs on the device as well; without, a device's back-end is proved
-    as far as it loads and computes on the CPU. ``preload`` is the crash reporter's library.
+    as far as it loads and computes on the CPU. A device that is ``software`` compiles and runs the
+    kernels of some weight types for minutes: those are left out there, and named in the proof.
+    ``preload`` is the crash reporter's library.
     Raises ProofFailed for the first check that does not hold.
     """
     started = time.monotonic()
@@ -72,7 +84,7 @@ def prove(
         preload=preload,
         memory=0 if gpu else inference.MEMORY,
     )
-    places = _places(build.plan.backends, gpu=gpu)
+    places = _places(build.plan.backends, gpu=gpu, software=software)
     checks: list[Check] = []
     total = _count(build, places)
     evidence: list[Evidence] = []
@@ -91,13 +103,14 @@ def prove(
     )
 
 
-def _places(names: Sequence[str], *, gpu: bool) -> tuple[Place, ...]:
+def _places(names: Sequence[str], *, gpu: bool, software: bool) -> tuple[Place, ...]:
     """The CPU, always (it is the last back-end), and the device when there is one to use."""
     cpu = Place(name="CPU", gpu_layers=0, backends=tuple(names[-1:]))
     here = tuple(name for name in names if backends.BACKENDS[name].TRAITS.here)
     if not gpu or len(here) == 1:
         return (cpu,)
-    return cpu, Place(name="device", gpu_layers=inference.ALL_LAYERS, backends=here)
+    layers = inference.ALL_LAYERS
+    return cpu, Place(name="device", gpu_layers=layers, backends=here, software=software)
 
 
 Passed = tuple[Check, Evidence | None]
@@ -118,8 +131,10 @@ def _checks(
         beside.map(cases.expected, wanted)  # answers are known when the children's come
         for place in places:
             patient = _warmed(python, wanted[0], runner, emit) if place.device else runner
+            if place.software:
+                patient = replace(patient, seconds=inference.FIRST_SECONDS)
             for answer in inference.run(
-                python, wanted, patient, place=place.name, gpu_layers=place.gpu_layers
+                python, place.cases, patient, place=place.name, gpu_layers=place.gpu_layers
             ):
                 check = _held(answer, place, on_cpu.setdefault(answer.case.name, answer))
                 yield check, answer.evidence
@@ -140,8 +155,8 @@ def _checks(
 
 def _count(build: Build, places: Sequence[Place]) -> int:
     """How many checks there will be, the speeds included."""
-    ran = len(cases.standard()) + len(_OVER_HTTP) + 2
-    return len(tools.expected(build)) + len(tools.QUANTISED) + len(places) * ran
+    ran = sum(len(place.cases) + len(_OVER_HTTP) + 2 for place in places)
+    return len(tools.expected(build)) + len(tools.QUANTISED) + ran
 
 
 def _warmed(python: Path, case: Case, runner: Runner, emit: Emit) -> Runner:
@@ -206,4 +221,6 @@ def _device(evidence: Sequence[Evidence], names: Sequence[str], places: Sequence
     run = {name for place in places for name in place.backends}
     missing = [name for name in names if name not in run]
     listed = ", ".join(dict.fromkeys(one for shown in evidence for one in shown.devices))
+    if any(place.software for place in places):
+        listed += f" (not run on the software device: {', '.join(_SLOW)})"
     return f"{listed} (not run: {', '.join(missing)})" if missing else listed
