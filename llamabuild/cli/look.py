@@ -114,12 +114,12 @@ def _look(use: Settings, machine: Path | None) -> tuple[Hardware, Toolchain]:
 
 def _options(use: Settings, source: Pin, tree: Path | None, offline: bool) -> tuple[Options, Path]:
     """What the tree knows that the plan is written for, and where it is."""
-    from llamabuild import fetch, options
+    from llamabuild import fetch, options, pins
 
     if tree:
         return options.declared(tree), tree
     got = fetch.fetch(source, cache=use.cache, host=use.host, emit=use.reporter, offline=offline)
-    return options.declared(got.tree, cache=use.cache, sha256=source.sha256), got.tree
+    return options.declared(got.tree, cache=use.cache, sha256=pins.identity(source)), got.tree
 
 
 def _planned(
