@@ -60,7 +60,7 @@ def one_model() -> None:
 
 def main() -> None:
     """Lie."""
-    if "--version" in sys.argv or not WAY:
+    if {"--version", "--help"} & set(sys.argv) or not WAY:
         os.execv(TRUE, [TRUE, *sys.argv[1:]])
     if WAY == "canned":
         canned()
