@@ -13,7 +13,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,10 +49,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What is started: ``prefix`` is what the program is run with (an emulator, or nothing),
-    ``extra`` are further arguments of the program, ``check`` is the name in messages."""
+    """What is started, with ``runner.command``: ``extra`` are further arguments of the program,
+    ``check`` is the name in messages."""
 
-    prefix: tuple[str, ...]
     program: Path
     model: Path
     runner: Runner
@@ -116,7 +115,7 @@ def hold(server: Server, talk: Callable[[Line], _T]) -> tuple[_T, Evidence]:
     port = _free_port()
     line = Line(port=port, deadline=time.monotonic() + runner.seconds)
     own = [str(server.program), *_arguments(server, port)]
-    argv, env = inference.program(_run_with(server), own, report)
+    argv, env = inference.program(runner, own, report)
     try:
         with runner.host.serve(argv, env=env, limits=runner.limits) as service:
             answer = _conversation(service, line, talk, name, report)
@@ -149,15 +148,11 @@ def _arguments(server: Server, port: int) -> list[str]:
     ]
 
 
-def _run_with(server: Server) -> Runner:
-    return replace(server.runner, command=server.prefix)
-
-
 def _help(server: Server) -> str:
     runner, name = server.runner, server.check
     report = inference.report_for(runner, name)
     try:
-        argv, env = inference.program(_run_with(server), [str(server.program), "--help"], report)
+        argv, env = inference.program(runner, [str(server.program), "--help"], report)
         finished = runner.host.run(argv, limits=runner.limits, env=env)
     except OSError as error:
         raise failed("load", name, str(error)) from error

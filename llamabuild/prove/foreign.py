@@ -17,7 +17,7 @@ from llamabuild import host
 from llamabuild.backends import Evidence
 from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit, Progress, silent
-from llamabuild.prove import cases, inference, reference, serving
+from llamabuild.prove import cases, inference, reference, served
 from llamabuild.prove.cases import Case
 from llamabuild.prove.findings import Examination, Finding, Unasked
 from llamabuild.prove.inference import Answer, Runner
@@ -35,6 +35,9 @@ _UNKNOWN = re.compile(
 )
 _SERVED = ("F16", "Q8_0", "Q4_0", "Q4_K", "Q6_K")
 """Weight types that a server is asked with: each is a start of the program."""
+
+_FORCED = 4
+"""Tokens that a server is given after the batch, one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +135,6 @@ def _judged(answer: Answer) -> Finding:
     name = answer.case.name
     device = any(not buffer.startswith(("CPU", "AMX")) for buffer in answer.evidence.buffers)
     wanted = cases.expected(answer.case, device=device)
-    if answer.values.shape != wanted.values.shape:
-        why = f"{answer.values.shape} numbers instead of {wanted.values.shape}"
-        return _wrong(name, "wrong-numbers", why)
     if wrong := reference.disagreement(answer.values, wanted):
         return _wrong(name, *wrong)
     return Finding(case=name, error=reference.distance(answer.values, wanted.values).mean)
@@ -169,7 +169,11 @@ def _by_server(server: Path, kinds: Sequence[str], runner: Runner, emit: Emit) -
         if lost >= _GIVE_UP:
             break
         try:
-            found, evidence = served(server, case, runner)
+            name = _over_http(case)
+            check, evidence = served.ask(
+                server, case, runner, name=name, gpu_layers=inference.ALL_LAYERS, forced=_FORCED
+            )
+            found = Finding(case=name, error=check.error)
         except ProofFailed as failure:
             found = _failed(_over_http(case), failure)
             lost += _cost(found.kind) * _HANGS
@@ -187,36 +191,3 @@ def _by_server(server: Path, kinds: Sequence[str], runner: Runner, emit: Emit) -
 
 def _over_http(case: Case) -> str:
     return f"{case.name} over HTTP"
-
-
-def served(
-    server: Path, case: Case, runner: Runner, *, prefix: Sequence[str] = (), forced: int = 4
-) -> tuple[Finding, Evidence]:
-    """What a server states about the last tokens of a case. Raises ProofFailed."""
-    answers = serving.answers(
-        prefix,
-        server,
-        cases.model_file(case.spec, runner.scratch),
-        case.sequences,
-        forced,
-        runner,
-        name=_over_http(case),
-        gpu_layers=inference.ALL_LAYERS,
-    )
-    wanted = cases.expected(case)
-    ends = _ends([len(tokens) for tokens in case.sequences], forced + 1)
-    wrong = serving.disagreement(answers, wanted.values[ends], wanted.allowed)
-    if wrong:
-        return _wrong(_over_http(case), *wrong), answers.evidence
-    error = serving.distance(answers, wanted.values[ends]).mean
-    return Finding(case=_over_http(case), error=error), answers.evidence
-
-
-def _ends(lengths: Sequence[int], count: int) -> list[int]:
-    """The rows of the last ``count`` positions of sequences that follow each other.
-
-    >>> _ends([3, 4], 2)
-    [1, 2, 5, 6]
-    """
-    stops = [sum(lengths[: n + 1]) for n in range(len(lengths))]
-    return [row for stop in stops for row in range(stop - count, stop)]

@@ -125,6 +125,8 @@ def distance(values: Floats | Doubles, wanted: Doubles) -> Distance:
 
 def disagreement(values: Floats, wanted: Expected) -> tuple[str, str] | None:
     """The kind of failure ("nan", "wrong-numbers") and what is wrong, or None."""
+    if values.shape != wanted.values.shape:
+        return "wrong-numbers", f"{values.shape} numbers instead of {wanted.values.shape}"
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         bad = np.flatnonzero(~finite)

@@ -10,6 +10,7 @@ from llamabuild.backends import Evidence
 from llamabuild.model import Check
 from llamabuild.prove import cases, reference, serving
 from llamabuild.prove.cases import Case
+from llamabuild.prove.dialogue import Server
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.kinds import failed
 from llamabuild.prove.reference import Distance, Expected
@@ -22,68 +23,61 @@ _HALF = frozenset({"F16", "BF16"})
 
 
 def ask(
-    server: Path, case: Case, runner: Runner, *, name: str, gpu_layers: int = 0
+    program: Path,
+    case: Case,
+    runner: Runner,
+    *,
+    name: str,
+    gpu_layers: int = 0,
+    forced: int = _FORCED,
 ) -> tuple[Check, Evidence]:
-    """The check that a server's answer to a case passes, and where it ran. ``runner.command`` runs
-    the server. Raises ProofFailed."""
-    asked = _embedded if case.pooled else _completed
-    return asked(server, case, runner, name, gpu_layers)
+    """The check that a server's answer to a case passes, and where it ran. ``forced`` tokens of a
+    decoder's sequences follow the batch one by one. Raises ProofFailed."""
+    server = Server(
+        program=program,
+        model=cases.model_file(case.spec, runner.scratch),
+        runner=runner,
+        check=name,
+        gpu_layers=gpu_layers,
+        extra=_settings(case),
+    )
+    wanted = cases.expected(case, device=gpu_layers > 0 or case.spec.type in _HALF)
+    found, evidence = (
+        _embedded(server, case, wanted) if case.pooled else _completed(server, case, wanted, forced)
+    )
+    detail = (
+        f"mean squared error {found.mean:.1e} of {wanted.allowed.mean:.1e}; "
+        f"worst {found.worst:.1e} of {wanted.allowed.worst:.1e}"
+    )
+    return Check(name=name, detail=detail, error=found.mean), evidence
 
 
 def _completed(
-    server: Path, case: Case, runner: Runner, name: str, gpu_layers: int
-) -> tuple[Check, Evidence]:
-    """Log-probabilities of the end of every sequence."""
-    answer = serving.answers(
-        runner.command,
-        server,
-        cases.model_file(case.spec, runner.scratch),
-        case.sequences,
-        _FORCED,
-        runner,
-        name=name,
-        extra=_settings(case),
-        gpu_layers=gpu_layers,
-    )
-    wanted = _expected(case, gpu_layers)
-    rows = wanted.values[ends([len(one) for one in case.sequences], _FORCED + 1)]
+    server: Server, case: Case, wanted: Expected, forced: int
+) -> tuple[Distance, Evidence]:
+    """How far log-probabilities of the end of every sequence are off."""
+    answer = serving.answers(server, case.sequences, forced)
+    rows = wanted.values[ends([len(one) for one in case.sequences], forced + 1)]
     if wrong := serving.disagreement(answer, rows, wanted.allowed):
-        raise failed(wrong[0], name, wrong[1])
-    return _check(name, serving.distance(answer, rows), wanted.allowed), answer.evidence
+        raise failed(wrong[0], server.check, wrong[1])
+    return serving.distance(answer, rows), answer.evidence
 
 
-def _embedded(
-    server: Path, case: Case, runner: Runner, name: str, gpu_layers: int
-) -> tuple[Check, Evidence]:
-    """States of length one."""
-    answer = serving.embeddings(
-        runner.command,
-        server,
-        cases.model_file(case.spec, runner.scratch),
-        case.sequences,
-        runner,
-        name=name,
-        gpu_layers=gpu_layers,
-    )
-    wanted = _expected(case, gpu_layers)
+def _embedded(server: Server, case: Case, wanted: Expected) -> tuple[Distance, Evidence]:
+    """How far states of length one are off."""
+    answer = serving.embeddings(server, case.sequences)
     rows = Expected(values=_unit(wanted.values), allowed=wanted.allowed)
-    if answer.states.shape != rows.values.shape:
-        why = f"{answer.states.shape} numbers instead of {rows.values.shape}"
-        raise failed("wrong-numbers", name, why)
     if wrong := reference.disagreement(answer.states, rows):
-        raise failed(wrong[0], name, wrong[1])
-    found = reference.distance(answer.states, rows.values)
-    return _check(name, found, rows.allowed), answer.evidence
-
-
-def _expected(case: Case, gpu_layers: int) -> Expected:
-    return cases.expected(case, device=gpu_layers > 0 or case.spec.type in _HALF)
+        raise failed(wrong[0], server.check, wrong[1])
+    return reference.distance(answer.states, rows.values), answer.evidence
 
 
 def _settings(case: Case) -> tuple[str, ...]:
+    """Arguments for what is not every server's default: older ones take other words for it."""
+    cache = ("--cache-type-k", case.cache, "--cache-type-v", case.cache)
     return (
-        *("--cache-type-k", case.cache, "--cache-type-v", case.cache),
-        *("--flash-attn", case.flash),
+        *(cache if case.cache != "f16" else ()),
+        *(("--flash-attn", case.flash) if case.flash != "auto" else ()),
     )
 
 
@@ -99,11 +93,3 @@ def ends(lengths: list[int], count: int) -> list[int]:
     """
     stops = [sum(lengths[: n + 1]) for n in range(len(lengths))]
     return [row for stop in stops for row in range(stop - count, stop)]
-
-
-def _check(name: str, found: Distance, allowed: Distance) -> Check:
-    detail = (
-        f"mean squared error {found.mean:.1e} of {allowed.mean:.1e}; "
-        f"worst {found.worst:.1e} of {allowed.worst:.1e}"
-    )
-    return Check(name=name, detail=detail, error=found.mean)

@@ -14,15 +14,13 @@ Rerankers take no tokens, only text, and are not asked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from llamabuild.backends import Evidence
 from llamabuild.prove import dialogue, stated
 from llamabuild.prove.dialogue import Line, Server
-from llamabuild.prove.inference import Runner
 from llamabuild.prove.reference import Distance
 from llamabuild.prove.stated import OlderError, Stated, Vocabulary
 from llamabuild.prove.weights import Doubles, Floats
@@ -65,35 +63,16 @@ class Embedded:
     evidence: Evidence
 
 
-def answers(
-    argv_prefix: Sequence[str],
-    server: Path,
-    model: Path,
-    sequences: Sequence[Sequence[int]],
-    forced: int,
-    runner: Runner,
-    *,
-    name: str,
-    extra: Sequence[str] = (),
-    gpu_layers: int,
-) -> Served:
-    """Log-probabilities of the last ``forced`` + 1 positions of each sequence, by ``server``, which
-    is run with ``argv_prefix`` (an emulator) and has ``extra`` arguments.
+def answers(server: Server, sequences: Sequence[Sequence[int]], forced: int) -> Served:
+    """Log-probabilities of the last ``forced`` + 1 positions of each sequence.
 
     Raises ProofFailed: whatever a process can end with, or "load", "timeout", "wrong-numbers".
     """
-    words = stated.vocabulary(model)
+    words = stated.vocabulary(server.model)
     steps = [[list(one[: len(one) - k]) for one in sequences] for k in range(forced, -1, -1)]
     slots = -(-(max(map(len, sequences)) + 1) // _SLOT) * _SLOT * len(sequences)
-    asked = Server(
-        prefix=tuple(argv_prefix),
-        program=server,
-        model=model,
-        runner=runner,
-        check=name,
-        gpu_layers=gpu_layers,
-        extra=("--ctx-size", str(slots), "--parallel", str(len(sequences)), *extra),
-    )
+    room = ("--ctx-size", str(slots), "--parallel", str(len(sequences)))
+    asked = replace(server, extra=(*room, *server.extra))
     told, evidence = dialogue.hold(asked, lambda line: _talk(line, words, steps))
     found = [step[n] for n in range(len(sequences)) for step in told]
     return Served(
@@ -106,16 +85,7 @@ def answers(
 
 
 def embeddings(
-    argv_prefix: Sequence[str],
-    server: Path,
-    model: Path,
-    sequences: Sequence[Sequence[int]],
-    runner: Runner,
-    *,
-    name: str,
-    pooling: str = "mean",
-    extra: Sequence[str] = (),
-    gpu_layers: int,
+    server: Server, sequences: Sequence[Sequence[int]], pooling: str = "mean"
 ) -> Embedded:
     """The state of each sequence, a request each; ``pooling`` is "mean", "cls", "last", or "none"
     for the states of all tokens. Raises ProofFailed as :func:`answers`."""
@@ -123,15 +93,7 @@ def embeddings(
     def talk(line: Line) -> list[Floats]:
         return [stated.states(line.ask("/embedding", {"input": list(one)})) for one in sequences]
 
-    asked = Server(
-        prefix=tuple(argv_prefix),
-        program=server,
-        model=model,
-        runner=runner,
-        check=name,
-        gpu_layers=gpu_layers,
-        extra=("--embedding", "--pooling", pooling, *extra),
-    )
+    asked = replace(server, extra=("--embedding", "--pooling", pooling, *server.extra))
     found, evidence = dialogue.hold(asked, talk)
     return Embedded(states=np.concatenate(found), evidence=evidence)
 

@@ -15,7 +15,7 @@ import pytest
 
 from llamabuild import audit
 from llamabuild.audit.expected import device_codes
-from llamabuild.backends import cuda
+from llamabuild.backends import cuda, cuda_toolkits
 from llamabuild.host import LocalHost
 from llamabuild.model import Source
 from tests.e2e.conftest import Run
@@ -32,7 +32,7 @@ pytestmark = [
         reason="compiles for half an hour; LLAMABUILD_E2E=cuda (make e2e-cuda) asks for it",
     ),
     pytest.mark.skipif(
-        not any(tool.name == "nvcc" for tool in cuda.detect(HOST).tools),
+        not cuda_toolkits.present(HOST),
         reason="there is no CUDA toolkit here; CUDA_HOME says where one is",
     ),
 ]

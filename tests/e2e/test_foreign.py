@@ -17,6 +17,7 @@ from llamabuild import wheels
 from llamabuild.host import LocalHost
 from llamabuild.prove import cases, inference, models, opaque, reference, serving
 from llamabuild.prove.cases import Case
+from llamabuild.prove.dialogue import Server
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.serving import Served
 from llamabuild.prove.weights import Floats
@@ -108,18 +109,14 @@ def script(text: str, python: Path | str, job: object = None) -> str:
     return ended.stdout
 
 
+def server_of(prefix: Path, spec: models.Spec, runner: Runner) -> Server:
+    program = prefix / "bin" / "llama-server"
+    model = cases.model_file(spec, runner.scratch)
+    return Server(program=program, model=model, runner=runner, check="server", gpu_layers=0)
+
+
 def forced(prefix: Path, case: Case, runner: Runner) -> Served:
-    model = cases.model_file(case.spec, runner.scratch)
-    return serving.answers(
-        (),
-        prefix / "bin" / "llama-server",
-        model,
-        case.sequences,
-        LENGTH - BATCH,
-        runner,
-        name="server",
-        gpu_layers=0,
-    )
+    return serving.answers(server_of(prefix, case.spec, runner), case.sequences, LENGTH - BATCH)
 
 
 @pytest.mark.parametrize("kind", sorted(SPECS))
@@ -180,11 +177,7 @@ def test_a_server_agrees_with_the_reference_and_not_with_another_prompt(
 def test_several_sequences_at_once(prefix: Path, runner: Runner) -> None:
     tokens = case_of("F16").sequences[0]
     case = replace(case_of("F16"), sequences=(tokens[:70], tokens[10:50], tokens[33:75]), batch=16)
-    model = cases.model_file(case.spec, runner.scratch)
-    server = prefix / "bin" / "llama-server"
-    served = serving.answers(
-        (), server, model, case.sequences, 6, runner, name="three", gpu_layers=0
-    )
+    served = serving.answers(server_of(prefix, case.spec, runner), case.sequences, 6)
     wanted = cases.expected(case)
     ends = np.cumsum([len(one) for one in case.sequences])
     rows = np.concatenate([wanted.values[end - 7 : end] for end in ends])
@@ -197,9 +190,7 @@ def test_states_of_an_encoder(prefix: Path, runner: Runner) -> None:
     tokens = tuple(models.prompt(spec, 60))
     sequences = (tokens[:40], tokens[40:])
     case = Case(name="states", spec=spec, sequences=sequences, batch=40)
-    model = cases.model_file(spec, runner.scratch)
-    server = prefix / "bin" / "llama-server"
-    found = serving.embeddings((), server, model, sequences, runner, name="states", gpu_layers=0)
+    found = serving.embeddings(server_of(prefix, spec, runner), sequences)
     wanted = cases.expected(case)
     unit = wanted.values / np.linalg.norm(wanted.values, axis=1, keepdims=True)
     assert reference.distance(found.states, unit).worst < wanted.allowed.worst

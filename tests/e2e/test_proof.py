@@ -18,6 +18,7 @@ from llamabuild.host import Limits, LocalHost
 from llamabuild.model import Build
 from llamabuild.prove import cases, crash, files, inference, models, reference, server, weights
 from llamabuild.prove.cases import Case
+from llamabuild.prove.dialogue import Line
 from llamabuild.prove.inference import Runner
 from tests.unit import values
 
@@ -205,13 +206,13 @@ def test_the_server_leaves_no_port_open(
     tools: Path, python: Path, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports: list[int] = []
-    complete = server._complete
+    generated = server._generated
 
-    def noted(port: int, wanted: reference.Text) -> tuple[int, ...]:
-        ports.append(port)
-        return complete(port, wanted)
+    def noted(line: Line, wanted: reference.Text) -> tuple[int, ...]:
+        ports.append(line.port)
+        return generated(line, wanted)
 
-    monkeypatch.setattr(server, "_complete", noted)
+    monkeypatch.setattr(server, "_generated", noted)
     path = cases.model_file(models.SERVED, runner.scratch)
     check = server.check(tools / "llama-server", path, TEXT, runner, name="x", gpu_layers=0)
     assert "17 tokens" in check.detail

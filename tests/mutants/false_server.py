@@ -41,10 +41,9 @@ class Canned(http.server.BaseHTTPRequestHandler):
 
 
 def canned() -> None:
-    """Serve it on a port of the system's choice, announced as the true server does."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Canned) as server:
-        port = server.server_address[1]
-        print(f"main: server is listening on http://127.0.0.1:{port}", flush=True)
+    """Serve it on the port that was asked for."""
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Canned) as server:
         server.serve_forever()
 
 

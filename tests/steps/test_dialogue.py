@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from gguf import GGUFWriter, TokenType
 
 from llamabuild.errors import ProofFailed
 from llamabuild.host import LocalHost
-from llamabuild.prove import serving
+from llamabuild.model import Check
+from llamabuild.prove import server, serving
+from llamabuild.prove.dialogue import Server
 from llamabuild.prove.inference import Runner
-from llamabuild.prove.reference import Distance
+from llamabuild.prove.reference import Distance, Text
 from llamabuild.prove.serving import Served
 
 HOST = LocalHost()
@@ -81,14 +84,21 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def served(runner: Runner, model: Path, deed: str, start: str = "") -> Served:
+def asked(program: Path, model: Path, runner: Runner) -> Server:
+    return Server(program=program, model=model, runner=runner, check="x", gpu_layers=0)
+
+
+def server_that(runner: Runner, deed: str, start: str = "") -> Path:
     program = runner.scratch / "server"
     text = SERVER.format(python=sys.executable, row=PROBABILITIES, deed=deed, start=start)
     program.write_text(text)
     program.chmod(0o755)
-    return serving.answers(
-        (), program, model, [[3, 4, 5], [6, 7]], 1, runner, name="x", gpu_layers=0
-    )
+    return program
+
+
+def served(runner: Runner, model: Path, deed: str, start: str = "") -> Served:
+    program = server_that(runner, deed, start)
+    return serving.answers(asked(program, model, runner), [[3, 4, 5], [6, 7]], 1)
 
 
 def test_what_a_server_states_is_what_comes_back(runner: Runner, model: Path) -> None:
@@ -171,16 +181,56 @@ def test_every_bad_start_has_its_kind(
 
 def test_what_is_no_program_cannot_be_loaded(runner: Runner, model: Path) -> None:
     with pytest.raises(ProofFailed) as caught:
-        serving.answers(
-            (), runner.scratch / "none", model, [[3]], 0, runner, name="x", gpu_layers=0
-        )
+        serving.answers(asked(runner.scratch / "none", model, runner), [[3]], 0)
     assert caught.value.kind == "load"
 
 
 def test_states_come_back_one_request_each(runner: Runner, model: Path) -> None:
-    program = runner.scratch / "server"
     deed = "self.say(200, [dict(index=0, embedding=[[float(x) for x in body['input']]])])"
-    program.write_text(SERVER.format(python=sys.executable, row=[], deed=deed, start=""))
-    program.chmod(0o755)
-    found = serving.embeddings((), program, model, [[3, 4], [5, 6]], runner, name="x", gpu_layers=0)
+    program = server_that(runner, deed)
+    found = serving.embeddings(asked(program, model, runner), [[3, 4], [5, 6]])
     assert found.states.tolist() == [[3, 4], [5, 6]]
+
+
+# --- generated text ------------------------------------------------------------------------------
+
+TEXT = Text(prompt=(3, 4), tokens=(5, 6), margin=1.0)
+
+
+def generated(runner: Runner, model: Path, deed: str) -> Check:
+    program = server_that(runner, deed)
+    return server.check(program, model, TEXT, runner, name="text", gpu_layers=0)
+
+
+def test_the_tokens_of_the_reference_pass(runner: Runner, model: Path) -> None:
+    check = generated(runner, model, "self.say(200, dict(tokens=[5, 6]))")
+    assert (check.name, check.detail[:19]) == ("text", "2 tokens over HTTP ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("dict(tokens=[5, 7])", "token 2 of 2 is 7, not 6"),
+        ("dict(tokens=[5])", "1 tokens instead of 2"),
+        ("dict(tokens=['x'])", "no tokens in"),
+        ("dict(content='hello')", "no tokens in .*hello"),
+        ("[1]", "no tokens in"),
+    ],
+)
+def test_other_tokens_are_wrong(answer: str, words: str, runner: Runner, model: Path) -> None:
+    with pytest.raises(ProofFailed, match=words) as caught:
+        generated(runner, model, f"self.say(200, {answer})")
+    assert caught.value.kind == "wrong-numbers"
+
+
+def test_a_server_that_hangs_is_ended(
+    runner: Runner, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_PATIENCE", 1.0)
+    note = runner.scratch / "pid"
+    deed = f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    with pytest.raises(ProofFailed) as caught:
+        generated(runner, model, deed)
+    assert caught.value.kind == "timeout"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)

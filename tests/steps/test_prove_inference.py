@@ -4,7 +4,6 @@ way there is. What the real library computes is tested end to end (``tests/e2e/t
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 
 from llamabuild.errors import ProofFailed
 from llamabuild.host import LocalHost
-from llamabuild.prove import cases, inference, models, reference, server, tools
+from llamabuild.prove import cases, inference, tools
 from llamabuild.prove.child import MARKER
 from llamabuild.prove.inference import Runner
 
@@ -24,7 +23,6 @@ pytestmark = [
 ]
 
 CASE = cases.standard()[0]
-TEXT = reference.text(models.SERVED, cases.decoded(models.SERVED))
 
 
 @pytest.fixture
@@ -184,91 +182,6 @@ def test_settings_of_this_process_do_not_reach_the_child(
     env = inference.environment(runner, runner.scratch / "report")
     assert "/elsewhere" not in env.values()
     assert env["GGML_VK_VISIBLE_DEVICES"] == "0"
-
-
-# --- servers that end or answer badly ------------------------------------------------------------
-
-SERVER = """
-import http.server, os, signal, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    def log_message(self, *args): pass
-    def reply(self, text):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(text.encode())
-    def do_GET(self): self.reply("ok")
-    def do_POST(self):
-        {post}
-{start}
-server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-print(f"listening on http://127.0.0.1:{{server.server_address[1]}}", flush=True)
-server.serve_forever()
-"""
-
-
-def served(
-    runner: Runner, *, start: str = "", post: str = "self.reply('{\"tokens\": [1]}')"
-) -> ProofFailed:
-    text = SERVER.format(start=start, post=post)
-    tool = program(runner.scratch / "llama-server", text, interpreter=sys.executable)
-    model = runner.scratch / "m.gguf"
-    with pytest.raises(ProofFailed) as caught:
-        server.check(tool, model, TEXT, runner, name="server", gpu_layers=0)
-    return caught.value
-
-
-def test_a_server_with_other_tokens_is_wrong(runner: Runner) -> None:
-    assert served(runner).kind == "wrong-numbers"
-
-
-def test_a_server_that_talks_nonsense_is_wrong(runner: Runner) -> None:
-    failure = served(runner, post='self.reply("<html>")')
-    assert (failure.kind, "HTTP 200: <html>" in failure.message) == ("wrong-numbers", True)
-
-
-def test_a_server_that_crashes_while_it_answers_is_a_crash(runner: Runner) -> None:
-    failure = served(runner, post="os.kill(os.getpid(), signal.SIGSEGV)")
-    assert failure.kind == "segfault"
-    assert failure.crash is not None
-    assert failure.crash.signal == "SIGSEGV"
-
-
-@pytest.mark.parametrize(
-    ("start", "kind"),
-    [
-        ("os.kill(os.getpid(), signal.SIGILL)", "illegal-instruction"),
-        ("sys.exit('cannot load the model')", "load"),
-        ("sys.exit(0)", "load"),
-    ],
-)
-def test_a_server_that_ends_before_it_listens(start: str, kind: str, runner: Runner) -> None:
-    assert served(runner, start=start).kind == kind
-
-
-@pytest.mark.parametrize("where", ["start", "post"])
-def test_a_server_that_hangs_is_ended(
-    where: str, runner: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "_PATIENCE", 1.0)
-    note = runner.scratch / "pid"
-    hang = f"open({str(note)!r}, 'w').write(str(os.getpid())); import time; time.sleep(60)"
-    failure = served(runner, **{where: hang})
-    assert failure.kind == "timeout"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(note.read_text()), 0)
-
-
-def test_a_server_that_cannot_start_is_a_load_failure(runner: Runner) -> None:
-    with pytest.raises(ProofFailed) as caught:
-        server.check(
-            runner.scratch / "none",
-            runner.scratch / "m.gguf",
-            TEXT,
-            runner,
-            name="server",
-            gpu_layers=0,
-        )
-    assert caught.value.kind == "load"
 
 
 # --- a bench that ends or answers badly ----------------------------------------------------------

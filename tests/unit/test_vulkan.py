@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llamabuild.backends import Evidence, vulkan, vulkan_build, vulkan_probe
@@ -679,6 +679,7 @@ def test_detection_never_raises_and_tools_mean_a_build(
 
 
 @settings(max_examples=300, deadline=None)
+@example("{}", "")
 @given(st.text(max_size=200), st.text(max_size=10))
 def test_any_text_is_an_answer(text: str, visible: str) -> None:
     assert vulkan_probe.parse_summary(text) == ()
