@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from llamabuild.backends import Evidence
 from llamabuild.errors import ProofFailed
 from llamabuild.host import Finished, Service
-from llamabuild.prove import inference
+from llamabuild.prove import inference, outcome
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.kinds import failed, last_line
 from llamabuild.prove.stated import NotStatedError
@@ -119,7 +119,7 @@ def hold(server: Server, talk: Callable[[Line], _T]) -> tuple[_T, Evidence]:
     try:
         with runner.host.serve(argv, env=env, limits=runner.limits) as service:
             answer = _conversation(service, line, talk, name, report)
-            return answer, inference.evidence_of(devices(service.output()), service.output())
+            return answer, outcome.evidence_of(devices(service.output()), service.output())
     except OSError as error:  # it could not even be started
         raise failed("load", name, str(error)) from error
 
@@ -157,7 +157,7 @@ def _help(server: Server) -> str:
     except OSError as error:
         raise failed("load", name, str(error)) from error
     text = f"{finished.out}\n{finished.err}"
-    failure = inference.ended(finished, name, report)
+    failure = outcome.ended(finished, name, report)
     if failure and "--port" not in text:
         raise failure
     return text
@@ -211,4 +211,4 @@ def _blame(service: Service, error: Exception, name: str, report: Path) -> Proof
     if code is None:
         return failed("wrong-numbers", name, str(error) or type(error).__name__)
     finished = Finished(code=code, out=service.output(), err="")
-    return inference.ended(finished, name, report) or failed("load", name, str(error))
+    return outcome.ended(finished, name, report) or failed("load", name, str(error))

@@ -7,7 +7,6 @@ is told apart: see :mod:`llamabuild.prove.kinds`.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +17,10 @@ import numpy as np
 
 from llamabuild import data
 from llamabuild.backends import Evidence
-from llamabuild.errors import Crash, ProofFailed
 from llamabuild.host import Finished, Host, Limits
-from llamabuild.prove import cases, crash, kinds
+from llamabuild.prove import cases, crash, outcome
 from llamabuild.prove.cases import Case
-from llamabuild.prove.child import MARKER
+from llamabuild.prove.child import START
 from llamabuild.prove.kinds import failed, last_line
 from llamabuild.prove.weights import Floats
 
@@ -35,23 +33,13 @@ MEMORY = 8 << 30
 ALL_LAYERS = 999
 """``gpu_layers`` for a run on the device."""
 
-_SCRIPT = data.package("prove/child.py")
+_CHILD = data.package("prove")
 _OURS = {"OPENBLAS_NUM_THREADS": "1", "GGML_NO_BACKTRACE": "1"}
 """NumPy computes nothing in the child; an abort must not start a debugger."""
 _PATIENT = {"OMP_WAIT_POLICY": "passive"}
 """Threads that wait for each other sleep instead of spinning. Where there are fewer cores than
 threads want (a busy machine, a container's quota) spinning made a run ten times slower."""
 _FOREIGN = ("LLAMA_", "PYTHON", "HF_")
-_KEYS = {
-    "devices": frozenset({"devices", "backends", "libraries", "home"}),
-    "begin": frozenset({"begin"}),
-    "done": frozenset({"name", "log"}),
-    "failed": frozenset({"failed", "why", "log"}),
-}
-"""Lines of the child by the word that each has, and what else must be in them."""
-_OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers")
-_BUFFER = re.compile(r"(\S+) model buffer size =")
-"""``llama_model::load_tensors`` states one line a buffer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,11 +123,11 @@ def run(
         "cases": [_job(case, runner.scratch) for case in wanted],
     }
     finished, report = _child(python, job, runner, place)
-    told = _told(finished.out)
-    check = f"{_begun(told) or 'loading the library'} on the {place}"
-    failure = ended(finished, check, report) or _told_failure(told, check)
+    told = outcome.told(finished.out)
+    check = f"{outcome.begun(told) or 'loading the library'} on the {place}"
+    failure = outcome.ended(finished, check, report) or outcome.failure(told, check)
     start = next((line for line in told if "devices" in line), None)
-    if start and not library and (others := strangers(start["libraries"], start["home"])):
+    if start and not library and (others := outcome.strangers(start["libraries"], start["home"])):
         why = f"{', '.join(others)} was loaded instead of the library in {start['home']}"
         raise failed("wrong-library", check, why)
     done = {line["name"]: line for line in told if "done" in line}
@@ -170,8 +158,8 @@ def time(
         "cases": [_job(case, runner.scratch) | {"timed": runs}],
     }
     finished, report = _child(python, job, runner, case.name)
-    told = _told(finished.out)
-    if failure := ended(finished, case.name, report) or _told_failure(told, case.name):
+    told = outcome.told(finished.out)
+    if failure := outcome.ended(finished, case.name, report) or outcome.failure(told, case.name):
         raise failure
     seconds = next((line["seconds"] for line in told if "seconds" in line), ())
     if not seconds:
@@ -185,7 +173,7 @@ def _child(
     """How the child ended, and the file in which its crash is reported."""
     report = report_for(runner, name)
     finished = runner.host.run(
-        [str(python), "-I", "-B", str(_SCRIPT)],
+        [str(python), "-I", "-B", "-c", START, str(_CHILD)],
         limits=runner.limits,
         env=environment(runner, report),
         stdin=json.dumps(job),
@@ -214,52 +202,6 @@ def _out(case: Case, scratch: Path) -> Path:
     return scratch / f"{re.sub(r'[^A-Za-z0-9_]+', '-', case.name)}.rows"
 
 
-def _told(out: str) -> list[dict[str, Any]]:
-    """What the child told, line by line; a line that was cut off, or that the child would not
-    write, tells nothing."""
-    found = []
-    for line in out.splitlines():
-        if line.startswith(MARKER):
-            try:
-                said = json.loads(line.removeprefix(MARKER))
-            except ValueError:
-                continue
-            if isinstance(said, dict) and _complete(said):
-                found.append(said)
-    return found
-
-
-def _complete(said: Mapping[str, Any]) -> bool:
-    """True for a line as the child writes it."""
-    needed = next((keys for word, keys in _KEYS.items() if word in said), None)
-    return needed is not None and said.keys() >= needed
-
-
-def _begun(told: Sequence[Mapping[str, Any]]) -> str:
-    """The case that was begun last and is not done."""
-    last = ""
-    for line in told:
-        last = line.get("begin", "" if "done" in line else last)
-    return last
-
-
-def _told_failure(told: Sequence[Mapping[str, Any]], check: str) -> ProofFailed | None:
-    """The failure that the child told itself."""
-    wrong = next((line for line in told if "failed" in line), None)
-    return _stage(wrong, check) if wrong else None
-
-
-def _stage(answer: Mapping[str, Any], check: str) -> ProofFailed:
-    """A failure that the child told itself; llama.cpp's last words say more than a return code."""
-    log = str(answer["log"])
-    words = kinds.complaint(log) or last_line(log)
-    why = f"{answer['why']}: {words}" if words else str(answer["why"])
-    if known := kinds.said(f"{answer['why']}\n{log}"):
-        return failed(known[0], check, why)
-    named = {"load": "load", "devices": "device-missing", "abi": "abi", "decode": "wrong-numbers"}
-    return failed(named[answer["failed"]], check, why)
-
-
 def _answer(
     case: Case, start: Mapping[str, Any], done: Mapping[str, Any], scratch: Path, place: str
 ) -> Answer:
@@ -269,7 +211,7 @@ def _answer(
     if not values.size or values.size % case.rows:
         raise failed("wrong-numbers", check, f"{values.size} numbers for {case.rows} rows")
     evidence = replace(
-        evidence_of(start["devices"], done["log"]), backends=tuple(start["backends"])
+        outcome.evidence_of(start["devices"], done["log"]), backends=tuple(start["backends"])
     )
     return Answer(
         case=case,
@@ -277,59 +219,3 @@ def _answer(
         evidence=evidence,
         memory=tuple(done.get("memory", ())),
     )
-
-
-def evidence_of(devices: Sequence[str], log: str) -> Evidence:
-    """What a library's log shows of where it ran."""
-    found = _OFFLOADED.findall(log)
-    offloaded, layers = map(int, found[-1]) if found else (0, 0)
-    return Evidence(
-        devices=tuple(devices), offloaded=offloaded, layers=layers, log=log, buffers=buffers(log)
-    )
-
-
-def buffers(log: str) -> tuple[str, ...]:
-    """Where the weights are: ggml's names of their buffers tell which kernels compute with them.
-
-    >>> buffers("load_tensors:   CPU model buffer size = 1 MiB\\n"
-    ...         "load_tensors:   AMX model buffer size = 9.50 MiB\\n")
-    ('AMX', 'CPU')
-    """
-    return tuple(sorted(set(_BUFFER.findall(log))))
-
-
-def strangers(loaded: Sequence[str], home: str) -> tuple[str, ...]:
-    """Libraries that are not below ``home``: something else than the build was loaded.
-
-    >>> strangers(["/v/llama_cpp/lib/libllama.so", "/opt/libggml.so"], "/v/llama_cpp")
-    ('/opt/libggml.so',)
-    """
-    inside = os.path.join(os.path.realpath(home), "")
-    return tuple(path for path in loaded if not os.path.realpath(path).startswith(inside))
-
-
-def ended(finished: Finished, check: str, report: Path) -> ProofFailed | None:
-    """The failure that a child's end stands for, or None when it ended by itself and well."""
-    if finished.timed_out:
-        return failed("timeout", check, "it did not end in time and was killed")
-    if finished.code == 0:
-        return None
-    text = f"{finished.err}\n{finished.out}"
-    known = kinds.said(text)
-    if finished.signal == "SIGKILL" or (known and known[0] == "memory"):
-        return failed("memory", check, last_line(text) or "killed, most likely for its memory")
-    if finished.signal:
-        found = crash.read(report, finished.signal)
-        kind = known[0] if known else kinds.of_signal(finished.signal, found)
-        return failed(kind, check, _crashed(finished.signal, found, text), found)
-    kind = known[0] if known else "load"
-    return failed(
-        kind, check, f"exit code {finished.code}: {known[1] if known else last_line(text)}"
-    )
-
-
-def _crashed(signal: str, found: Crash, text: str) -> str:
-    where = f" in {found.where}" if found.where else ""
-    feature = f", an instruction of {found.feature}" if found.feature else ""
-    words = kinds.last_words(text)
-    return f"{signal}{where}{feature}{f': {words}' if words else ''}"

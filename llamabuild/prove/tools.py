@@ -14,7 +14,7 @@ from gguf import GGUFReader
 from llamabuild.audit import elf
 from llamabuild.errors import IntegrityError
 from llamabuild.model import Build, Check, Speed
-from llamabuild.prove import cases, inference, models, weights
+from llamabuild.prove import cases, inference, models, outcome, weights
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.kinds import failed, last_line
 
@@ -41,7 +41,7 @@ def starts(tool: Path, prefix: Path, runner: Runner) -> Check:
     finished = runner.host.run(argv, limits=runner.limits, env=env)
     text = f"{finished.out}\n{finished.err}"
     explained = finished.code == 1 and "usage:" in text
-    failure = inference.ended(finished, name, report)
+    failure = outcome.ended(finished, name, report)
     if failure and not explained:
         raise failure
     own_libraries(tool, prefix, runner, name)
@@ -60,7 +60,7 @@ def own_libraries(tool: Path, prefix: Path, runner: Runner, name: str) -> None:
     env = {**runner.host.environ, "LD_TRACE_LOADED_OBJECTS": "1"}
     finished = runner.host.run([str(tool)], limits=runner.limits, env=env)
     loaded = [path for _, path in _LOADED.findall(finished.out)]
-    if others := inference.strangers(loaded, str(prefix)):
+    if others := outcome.strangers(loaded, str(prefix)):
         why = f"{', '.join(others)} would be loaded instead of the library in {prefix}"
         raise failed("wrong-library", name, why)
 
@@ -104,7 +104,7 @@ def quantises(tool: Path, kind: str, runner: Runner) -> Check:
     argv = [str(tool), "--pure", str(source), str(made), _MODES.get(kind, kind), "1"]
     env = inference.environment(runner, report)
     finished = runner.host.run(argv, limits=runner.limits, env=env)
-    if failure := inference.ended(finished, name, report):
+    if failure := outcome.ended(finished, name, report):
         raise failure
     worst = max(_losses(made, spec, kind, name))
     made.unlink()
@@ -146,7 +146,7 @@ def measure(bench: Path, model: Path, runner: Runner, gpu_layers: int, *, name: 
         limits=runner.limits,
         env=inference.environment(runner, report),
     )
-    if failure := inference.ended(finished, check, report):
+    if failure := outcome.ended(finished, check, report):
         raise failure
     try:
         rows = json.loads(finished.out)

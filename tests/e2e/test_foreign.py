@@ -15,8 +15,9 @@ import pytest
 
 from llamabuild import wheels
 from llamabuild.host import LocalHost
-from llamabuild.prove import cases, inference, models, opaque, reference, serving
+from llamabuild.prove import cases, inference, models, reference, serving
 from llamabuild.prove.cases import Case
+from llamabuild.prove.child import opaque
 from llamabuild.prove.dialogue import Server
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.serving import Served
@@ -27,37 +28,6 @@ HOST = LocalHost()
 SPECS = {spec.type: spec for spec in models.DECODERS if spec.type in ("F16", "Q4_K")}
 LENGTH, BATCH = 80, 64
 
-RUN = """
-import ctypes, importlib.util, json, sys
-spec = importlib.util.spec_from_file_location("opaque", sys.argv[1])
-opaque = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(opaque)
-job = json.load(sys.stdin)
-library = opaque.open_library(job["library"])
-silence = library.llama_log_callback(lambda level, text, data: None)
-library.llama_log_set(silence, None)
-library.llama_backend_init()
-assert library.devices(), "no device"
-file = job["model"].encode()
-model = library.llama_model_load_from_file(file, library.llama_model_default_params())
-context = library.llama_init_from_model(model, library.llama_context_default_params())
-library.llama_set_n_threads(context, 2, 2)
-size = library.llama_vocab_n_tokens(library.llama_model_get_vocab(model))
-tokens, first = job["tokens"], job["batch"]
-with open(job["out"], "wb") as out:
-    for start, end in [(0, first), *((n, n + 1) for n in range(first, len(tokens)))]:
-        batch = library.llama_batch_init(end - start, 0, 1)
-        batch.n_tokens = end - start
-        for n in range(end - start):
-            batch.token[n], batch.pos[n], batch.logits[n] = tokens[start + n], start + n, 1
-            batch.n_seq_id[n], batch.seq_id[n][0] = 1, 0
-        assert library.llama_decode(context, batch) == 0
-        library.llama_batch_free(batch)
-        for n in range(end - start):
-            out.write(ctypes.string_at(library.llama_get_logits_ith(context, n), 4 * size))
-library.llama_free(context)
-library.llama_model_free(model)
-"""
 ABI = """
 import importlib.util, json, sys
 spec = importlib.util.spec_from_file_location("opaque", sys.argv[1])
@@ -101,10 +71,10 @@ def through_bindings(case: Case, python: Path, runner: Runner) -> Floats:
     return answer.values
 
 
-def script(text: str, python: Path | str, job: object = None) -> str:
+def script(text: str, python: Path) -> str:
     assert opaque.__file__
     argv = [str(python), "-I", "-B", "-c", text, opaque.__file__]
-    ended = subprocess.run(argv, input=json.dumps(job), capture_output=True, text=True, check=False)
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -124,17 +94,11 @@ def test_without_bindings_the_library_computes_the_same(
     kind: str, prefix: Path, python: Path, runner: Runner
 ) -> None:
     case = case_of(kind)
-    out = runner.scratch / "opaque.rows"
-    job = {
-        "library": str(next((prefix / "lib").glob("libllama.*"))),
-        "model": str(cases.model_file(case.spec, runner.scratch)),
-        "tokens": case.sequences[0],
-        "batch": case.batch,
-        "out": str(out),
-    }
-    script(RUN, sys.executable, job)
-    found = np.fromfile(out, dtype="<f4").reshape(LENGTH, -1)
-    np.testing.assert_allclose(found, through_bindings(case, python, runner), atol=1e-6)
+    library = next((prefix / "lib").glob("libllama.*"))
+    (answer,) = inference.run(
+        Path(sys.executable), [case], runner, place="CPU", gpu_layers=0, library=library
+    )
+    np.testing.assert_allclose(answer.values, through_bindings(case, python, runner), atol=1e-6)
 
 
 def test_the_bindings_fit_their_library_and_a_wrong_struct_shows(python: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from llamabuild.prove import opaque
+from llamabuild.prove.child import opaque
 
 pytestmark = [
     pytest.mark.steps,

@@ -7,7 +7,7 @@ import pytest
 from llamabuild import recipes
 from llamabuild.backends import Evidence, rpc
 from llamabuild.model import Device
-from llamabuild.prove import inference
+from llamabuild.prove import outcome
 from tests.unit import values
 from tests.unit.recorded import RecordedHost
 
@@ -53,7 +53,7 @@ def test_no_library_of_the_machine_gets_in() -> None:
 def test_only_weights_on_a_server_show_that_it_was_used(
     devices: tuple[str, ...], offloaded: int, log: str, why: str | None
 ) -> None:
-    held = inference.buffers(log)
+    held = outcome.buffers(log)
     evidence = Evidence(devices=devices, offloaded=offloaded, layers=3, log=log, buffers=held)
     said = rpc.judge(evidence)
     assert (said is None) if why is None else (said is not None and why in said.why)
