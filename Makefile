@@ -7,7 +7,7 @@ BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
 .PHONY: help setup test check unit golden fuzz versions look mutants kills bench \
-	e2e-vulkan e2e-aarch64 e2e-cuda clean
+	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,7 @@ versions: .venv/ready  ## configure every pinned llama.cpp, compare with the pla
 look: .venv/ready  ## how long probe, plan and a fleet of 200 machines take
 	$(BIN)/python benchmarks/look.py
 
-mutants: .venv/ready  ## 40 broken builds and surroundings, each caught by the proof? (about 30 minutes)
+mutants: .venv/ready  ## 76 broken builds and surroundings, each caught by the proof? (about 30 minutes)
 	$(BIN)/python -m tests.mutants
 
 e2e-vulkan: .venv/ready  ## Vulkan from nothing to a proof on a Vulkan device, software will do (20 minutes)
@@ -50,6 +50,9 @@ e2e-aarch64: .venv/ready  ## cross-compiled for AArch64 with SVE and I8MM, prove
 
 e2e-cuda: .venv/ready  ## CUDA for compute capability 9.0, audited, proved where it can be (40 minutes)
 	LLAMABUILD_E2E=cuda $(BIN)/pytest -s tests/e2e/test_cuda.py
+
+e2e-rpc: .venv/ready  ## layers that another machine computes, over the loopback interface (8 minutes)
+	LLAMABUILD_E2E=rpc $(BIN)/pytest -s tests/e2e/test_rpc.py
 
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py

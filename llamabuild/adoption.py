@@ -39,6 +39,11 @@ class Verdict(msgspec.Struct, frozen=True):
     check: str = ""
     why: str = ""
 
+    @property
+    def unrun(self) -> tuple[str, ...]:
+        """What a good proof did not run: see :class:`~llamabuild.model.Proof`."""
+        return self.proof.unrun if self.proof else ()
+
 
 def identity(host: Host) -> str:
     """A name for this host that changes when its processor, C library or GPU driver does, and
@@ -73,9 +78,16 @@ def _path(cache: Path, key: str, host: Host) -> Path:
 
 
 def adopt(
-    cache: Path, artifact: Artifact, *, host: Host, emit: Emit, prove: Callable[[], Proof]
+    cache: Path,
+    artifact: Artifact,
+    *,
+    host: Host,
+    emit: Emit,
+    prove: Callable[[], Proof],
+    here: Callable[[str], bool],
 ) -> None:
-    """Return when the artifact is proved on this host, by ``prove`` if it was not yet.
+    """Return when the artifact is proved on this host, by ``prove`` if it was not yet, or if a
+    back-end was not run then whose device is ``here`` now.
 
     Raises ProofFailed when it is not, also when that is known from before.
     """
@@ -91,6 +103,9 @@ def adopt(
             kind=known.kind,
             check=known.check,
         )
+    elif names := ", ".join(name for name in known.unrun if here(name)):
+        emit(Noticed(message=f"{short} was not proved with {names}, which is here now."))
+        proved(cache, artifact.key, host=host, prove=prove)
 
 
 def proved(cache: Path, key: str, *, host: Host, prove: Callable[[], Proof]) -> Proof:

@@ -21,8 +21,6 @@ from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
 
-MEMORY_PER_JOB = 800_000_000
-"""Bytes: the hungriest translation unit (httplib.cpp) peaked at 0.66 GB with GCC 12."""
 DISK_NEEDED = 500_000_000
 """Bytes: the objects of a CPU build are 63 MB; the result, the environment of the proof and a
 margin for other back-ends come on top."""
@@ -33,13 +31,18 @@ _TELLING = re.compile(
 )
 
 
-def jobs(cores: int, memory_available: int) -> int:
-    """How many compilers to run at once: cores, but never more than memory has room for.
+def jobs(cores: int, memory_available: int, backends: Sequence[str]) -> int:
+    """How many compilers to run at once: cores, but never more than memory has room for when one
+    of them compiles the hungriest unit of the back-ends and the others usual ones.
 
-    >>> jobs(16, 8_000_000_000), jobs(2, 500_000_000)
-    (10, 1)
+    >>> jobs(16, 8_000_000_000, ["cpu"]), jobs(16, 8_000_000_000, ["vulkan", "cpu"])
+    (10, 8)
+    >>> jobs(2, 500_000_000, ["cpu"])
+    1
     """
-    return max(1, min(cores, memory_available // MEMORY_PER_JOB))
+    each = BACKENDS["cpu"].TRAITS.memory
+    most = max(BACKENDS[name].TRAITS.memory for name in backends)
+    return max(1, min(cores, 1 + (memory_available - most) // each))
 
 
 def build(
@@ -143,7 +146,7 @@ def _effective(folder: Path, tree: Path) -> dict[str, str]:
 
 def _compile(plan: Plan, folder: Path, log: Path, host: Host, emit: Emit, at_most: int) -> None:
     started = time.monotonic()
-    count = jobs(host.cores()[2], host.memory().available)
+    count = jobs(host.cores()[2], host.memory().available, plan.backends)
     count = min(count, at_most) if at_most else count
     title = f"Compiling with {plan.compiler.family} {plan.compiler.version}, {count} at a time"
     emit(StepStarted(name="compile", title=title))

@@ -301,13 +301,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What was run, what came out, against which reference, on which device, how fast."""
+    """What was run, what came out, against which reference, on which device, how fast. ``unrun``
+    is what was built and not run: names of back-ends, or words for something else."""
 
     reference: str
     device: str
     checks: tuple[Check, ...]
     speed: tuple[Speed, ...]
     seconds: float
+    unrun: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,7 +127,10 @@ def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
     def prove() -> Proof:
         return _proved_again(artifact, host=host, cache=cache, emit=emit)
 
-    adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove)
+    def here(backend: str) -> bool:
+        return proving.present(backend, host)
+
+    adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove, here=here)
 
 
 def _proved_again(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:

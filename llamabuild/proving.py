@@ -37,7 +37,7 @@ def prove_here(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
     if built.plan.runner:
         return _emulated(built, work, host, emit)
     if lacking := _lacking(built.plan, host):
-        return _unrun(lacking, audited(built, host, emit), emit)
+        return _unrun(built.plan, lacking, audited(built, host, emit), emit)
     return _proved_in(built, work, host, emit, gpu=visible(built.plan, host))
 
 
@@ -93,7 +93,7 @@ def _lacking(plan: Plan, host: Host) -> tuple[str, ...]:
     return tuple(name for name in plan.cpu_features if name not in usable)
 
 
-def _unrun(lacking: tuple[str, ...], check: Check, emit: Emit) -> Proof:
+def _unrun(plan: Plan, lacking: tuple[str, ...], check: Check, emit: Emit) -> Proof:
     """What can be said of code that cannot be run here: that it is what was planned."""
     why = f"this processor has no {', '.join(lacking)}"
     emit(
@@ -104,17 +104,24 @@ def _unrun(lacking: tuple[str, ...], check: Check, emit: Emit) -> Proof:
     )
     return Proof(
         reference="none",
-        device=f"not run here: {why}",
+        device=f"no device: {why}",
         checks=(check,),
         speed=(),
         seconds=0.0,
+        unrun=plan.backends,
     )
 
 
 def visible(plan: Plan, host: Host) -> bool:
     """True when this machine has the devices that a plan is for."""
     names = [name for name in plan.backends[:-1] if BACKENDS[name].TRAITS.here]
-    return bool(names) and all(BACKENDS[name].detect(host).devices for name in names)
+    return bool(names) and all(present(name, host) for name in names)
+
+
+def present(backend: str, host: Host) -> bool:
+    """True when this machine has a device of a back-end, other than its processor."""
+    device = backend in list(BACKENDS)[:-1] and BACKENDS[backend].TRAITS.here
+    return device and bool(BACKENDS[backend].detect(host).devices)
 
 
 def _software(plan: Plan, host: Host) -> bool:

@@ -47,7 +47,9 @@ class Traits:
     there is no other of its kind). ``here`` is True when it computes on this machine, so that a run
     here can prove it. ``targets`` are tools of its own to build. ``compilers`` are the C and C++
     compiler, of its own tools, that have to compile the whole tree; ``environment`` names variables
-    by which its CMake file finds what is installed.
+    by which its CMake file finds what is installed. ``server`` is the target that another machine
+    runs to lend its devices; in a proof this machine is the other one. ``memory``
+    is what the compiler of its hungriest translation unit takes, in bytes.
     """
 
     family: str = ""
@@ -55,6 +57,8 @@ class Traits:
     environment: tuple[str, ...] = ()
     here: bool = True
     targets: tuple[str, ...] = ()
+    server: str = ""
+    memory: int = 800_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from llamabuild.model import Device, Flag, Hardware, Toolchain
 TITLE: Final = "RPC (machines that work together)"
 SWITCH: Final = "GGML_RPC"
 _NAME: Final = "rpc"
-TRAITS: Final = Traits(here=False, targets=("ggml-rpc-server",))
+TRAITS: Final = Traits(here=False, targets=("ggml-rpc-server",), server="ggml-rpc-server")
 together = any_together
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/rpc.toml"))
 

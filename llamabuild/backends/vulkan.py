@@ -21,7 +21,8 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 TITLE: Final = "Vulkan"
 SWITCH: Final = "GGML_VULKAN"
 _NAME: Final = "vulkan"
-TRAITS: Final = Traits(environment=("VULKAN_SDK",))
+TRAITS: Final = Traits(environment=("VULKAN_SDK",), memory=2_200_000_000)
+"""ggml-vulkan.cpp, with every shader in it, peaked at 2.0 GB with GCC 12."""
 together = any_together
 _VISIBLE: Final = "GGML_VK_VISIBLE_DEVICES"
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/vulkan.toml"))

@@ -36,6 +36,8 @@ def pins(as_json: bool, cache: Path | None, progress: str) -> None:
             for pin in known:
                 click.echo(f"{pin.name} {pin.version} (llama.cpp {pin.commit})  {pin.licence}")
                 click.echo(f"  sha256 {pin.sha256}, {pin.size} bytes")
+                for patch in pin.patches:
+                    click.echo(f"  patched with {patch.name}: {patch.why}")
 
 
 @main_group.group("store")

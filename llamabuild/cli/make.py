@@ -209,7 +209,7 @@ def _prove_first(kept: Artifact, use: Settings) -> None:
     from llamabuild import adoption
 
     known = adoption.verdict(use.cache, kept.key, use.host)
-    if known is None or known.kind:
+    if known is None or known.kind or known.unrun:
         from llamabuild import pipeline
 
         pipeline.adopt(kept, host=use.host, cache=use.cache, emit=use.reporter)

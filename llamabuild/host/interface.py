@@ -45,7 +45,7 @@ class Service(Protocol):
     """A running child, ended when its context closes."""
 
     def code(self) -> int | None:
-        """Exit code, or None while it runs."""
+        """Exit code, or None while it runs; what an ended child printed is all there then."""
 
     def output(self) -> str:
         """What it has printed so far (stdout and stderr)."""

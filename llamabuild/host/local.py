@@ -181,6 +181,10 @@ class LocalHost:
         return subprocess.call(list(argv))
 
 
+_LAST_WORDS = 1.0
+"""Seconds to wait for what an ended child wrote; its own children may keep the pipe open."""
+
+
 class _LocalService:
     """A child whose output is drained by a thread so that it never blocks on a full pipe."""
 
@@ -189,7 +193,8 @@ class _LocalService:
         self._deadline = time.monotonic() + seconds
         self._output: list[str] = []
         assert child.stdout is not None
-        threading.Thread(target=self._drain, args=(child.stdout,), daemon=True).start()
+        self._drainer = threading.Thread(target=self._drain, args=(child.stdout,), daemon=True)
+        self._drainer.start()
 
     def _drain(self, stream: IO[bytes]) -> None:
         with contextlib.suppress(ValueError):  # closed while reading: the child was ended
@@ -200,8 +205,10 @@ class _LocalService:
         """See :meth:`Service.code`."""
         if time.monotonic() > self._deadline:
             _kill_group(self._child)
-            return self._child.wait()
-        return self._child.poll()
+        code = self._child.poll()
+        if code is not None:
+            self._drainer.join(_LAST_WORDS)
+        return code
 
     def output(self) -> str:
         """See :meth:`Service.output`."""

@@ -19,7 +19,7 @@ from llamabuild.backends import Evidence
 from llamabuild.events import Emit, Noticed, Progress
 from llamabuild.host import Host
 from llamabuild.model import Build, Check, Proof, Speed
-from llamabuild.prove import cases, inference, models, reference, served, server, tools
+from llamabuild.prove import cases, inference, models, reference, remote, served, server, tools
 from llamabuild.prove.cases import Case
 from llamabuild.prove.inference import Answer, Runner
 from llamabuild.prove.kinds import failed
@@ -28,7 +28,6 @@ from llamabuild.prove.reference import Distance
 THREADS_AT_MOST = 16
 """More do not make tiny models faster, and two already show what goes wrong with threads."""
 _OVER_HTTP = ("Q8_0 decoder", "F16 encoder")
-"""Cases that the server is asked with as well."""
 _SLOW = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
 """Weight types with tables: Mesa's software Vulkan took from 15 s to over 15 minutes for each."""
 _SLOW_START = 20.0
@@ -96,10 +95,11 @@ def prove(
     emit(Progress(name="prove", done=total, total=total, unit="checks"))
     return Proof(
         reference=f"{reference.NAME}, {len(cases.standard())} cases",
-        device=_device(evidence, build.plan.backends, places),
+        device=", ".join(dict.fromkeys(one for shown in evidence for one in shown.devices)),
         checks=tuple(checks),
         speed=speeds,
         seconds=time.monotonic() - started,
+        unrun=_unrun(build.plan.backends, places),
     )
 
 
@@ -140,7 +140,7 @@ def _checks(
                 yield check, answer.evidence
     tool = build.prefix / "bin" / "llama-server"
     for place in places:
-        for case in (one for one in wanted if one.name in _OVER_HTTP):
+        for case in _over_http():
             name = f"{case.name} over HTTP on the {place.name}"
             yield served.ask(tool, case, runner, name=name, gpu_layers=place.gpu_layers)
     path = cases.model_file(models.SERVED, runner.scratch)
@@ -151,12 +151,20 @@ def _checks(
             server.check(tool, path, text, runner, name=name, gpu_layers=place.gpu_layers),
             None,
         )
+    for backend in remote.servers(build.plan.backends):
+        yield from remote.ask(build, backend, _over_http(), runner)
+
+
+def _over_http() -> tuple[Case, ...]:
+    """The cases that servers are asked with as well."""
+    return tuple(one for one in cases.standard() if one.name in _OVER_HTTP)
 
 
 def _count(build: Build, places: Sequence[Place]) -> int:
     """How many checks there will be, the speeds included."""
     ran = sum(len(place.cases) + len(_OVER_HTTP) + 2 for place in places)
-    return len(tools.expected(build)) + len(tools.QUANTISED) + ran
+    away = len(remote.servers(build.plan.backends)) * len(_OVER_HTTP)
+    return len(tools.expected(build)) + len(tools.QUANTISED) + ran + away
 
 
 def _warmed(python: Path, case: Case, runner: Runner, emit: Emit) -> Runner:
@@ -213,11 +221,11 @@ def _speed(build: Build, runner: Runner, place: Place) -> Speed:
     return replace(speed, model=f"generated {models.SPEED.type} on the {place.name}")
 
 
-def _device(evidence: Sequence[Evidence], names: Sequence[str], places: Sequence[Place]) -> str:
-    """The devices that were listed, and what was built but could not be run here."""
-    run = {name for place in places for name in place.backends}
-    missing = [name for name in names if name not in run]
-    listed = ", ".join(dict.fromkeys(one for shown in evidence for one in shown.devices))
-    if any(place.software for place in places):
-        listed += f" (not run on the software device: {', '.join(_SLOW)})"
-    return f"{listed} (not run: {', '.join(missing)})" if missing else listed
+def _unrun(names: tuple[str, ...], places: Sequence[Place]) -> tuple[str, ...]:
+    """What was built but could not be run here."""
+    run = {name for place in places for name in place.backends} | set(remote.servers(names))
+    kinds = _SLOW if any(place.software for place in places) else ()
+    return (
+        *(name for name in names if name not in run),
+        *(f"{kind} on the software device" for kind in kinds),
+    )

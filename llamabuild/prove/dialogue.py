@@ -112,7 +112,7 @@ def hold(server: Server, talk: Callable[[Line], _T]) -> tuple[_T, Evidence]:
     life of the server has ``server.runner.seconds``. Raises ProofFailed for whatever goes wrong."""
     runner, name = server.runner, server.check
     report = inference.report_for(runner, name)
-    port = _free_port()
+    port = free_port()
     line = Line(port=port, deadline=time.monotonic() + runner.seconds)
     own = [str(server.program), *_arguments(server, port)]
     argv, env = inference.program(runner, own, report)
@@ -163,7 +163,8 @@ def _help(server: Server) -> str:
     return text
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -30,16 +30,18 @@ def ask(
     name: str,
     gpu_layers: int = 0,
     forced: int = _FORCED,
+    extra: tuple[str, ...] = (),
 ) -> tuple[Check, Evidence]:
     """The check that a server's answer to a case passes, and where it ran. ``forced`` tokens of a
-    decoder's sequences follow the batch one by one. Raises ProofFailed."""
+    decoder's sequences follow the batch one by one; ``extra`` are arguments of
+    the program. Raises ProofFailed."""
     server = Server(
         program=program,
         model=cases.model_file(case.spec, runner.scratch),
         runner=runner,
         check=name,
         gpu_layers=gpu_layers,
-        extra=_settings(case),
+        extra=(*_settings(case), *extra),
     )
     wanted = cases.expected(case, device=gpu_layers > 0 or case.spec.type in _HALF)
     found, evidence = (

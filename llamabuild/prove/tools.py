@@ -12,6 +12,7 @@ import numpy as np
 from gguf import GGUFReader
 
 from llamabuild.audit import elf
+from llamabuild.backends import BACKENDS
 from llamabuild.errors import IntegrityError
 from llamabuild.model import Build, Check, Speed
 from llamabuild.prove import cases, inference, models, outcome, weights
@@ -29,6 +30,7 @@ def expected(build: Build) -> tuple[Path, ...]:
     folder = build.prefix / "bin"
     names = {path.name for path in folder.glob("llama-*") if os.access(path, os.X_OK)}
     names |= {name for name in build.plan.targets if name.startswith("llama-")}
+    names |= {name for one in build.plan.backends for name in BACKENDS[one].TRAITS.targets}
     return tuple(folder / name for name in sorted(names))
 
 
@@ -40,7 +42,7 @@ def starts(tool: Path, prefix: Path, runner: Runner) -> Check:
     argv, env = inference.program(runner, [str(tool), "--version"], report)
     finished = runner.host.run(argv, limits=runner.limits, env=env)
     text = f"{finished.out}\n{finished.err}"
-    explained = finished.code == 1 and "usage:" in text
+    explained = finished.code == 1 and "usage:" in text.lower()
     failure = outcome.ended(finished, name, report)
     if failure and not explained:
         raise failure

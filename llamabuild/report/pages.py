@@ -33,6 +33,8 @@ def plan_page(plan: Plan, key: str) -> str:
         ("Made for", plan.fingerprint),
         ("Key", key),
     ]
+    head += [("Patched", f"{one.name}: {clean(one.why)}") for one in plan.pin.patches]
+    head += [("Run with", shlex.join(plan.runner))] if plan.runner else []
     flags = [(one.name, words.setting(one.value), clean(one.why)) for one in plan.flags]
     files = [(one.source, " ".join(one.options), clean(one.why)) for one in plan.source_options]
     parts = [table(head), "", table(flags, ("flag", "value", "why"))]
@@ -148,6 +150,8 @@ def _proved(proof: Proof) -> list[str]:
         f"Proved: {checks} passed in {words.duration(proof.seconds)} on {clean(proof.device)}",
         f"  against {clean(proof.reference)}; largest error {_error(worst) or '0'}",
     ]
+    if proof.unrun:
+        lines.append(f"Not run here: {clean(', '.join(proof.unrun))}")
     lines += [
         f"Speed: {words.rates(one)} tokens/s (prompt / generate), "
         f"{words.plural(one.threads, 'thread')}, {clean(one.model)}"

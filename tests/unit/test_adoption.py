@@ -9,7 +9,7 @@ import pytest
 from llamabuild import adoption
 from llamabuild.adoption import Verdict
 from llamabuild.errors import ProofFailed
-from llamabuild.events import Event
+from llamabuild.events import Emit, Event, silent
 from llamabuild.host import Answers, RecordedHost
 from llamabuild.model import Artifact, Proof
 from tests.unit import values
@@ -34,15 +34,28 @@ def artifact() -> Artifact:
 class Prover:
     """Counts proofs; each passes or fails as it is told."""
 
-    def __init__(self, failure: ProofFailed | None = None) -> None:
+    def __init__(self, failure: ProofFailed | None = None, unrun: tuple[str, ...] = ()) -> None:
         self.failure = failure
+        self.unrun = unrun
         self.times = 0
 
     def __call__(self) -> Proof:
         self.times += 1
         if self.failure:
             raise self.failure
-        return values.proof()
+        return values.proof(*self.unrun)
+
+
+def adopt(
+    cache: Path,
+    prove: Prover,
+    on: RecordedHost | None = None,
+    *,
+    emit: Emit = silent,
+    devices: tuple[str, ...] = (),
+) -> None:
+    here = devices.__contains__
+    adoption.adopt(cache, artifact(), host=on or host(), emit=emit, prove=prove, here=here)
 
 
 def test_a_host_is_itself_again_and_no_other() -> None:
@@ -67,7 +80,7 @@ def test_what_comes_from_elsewhere_is_proved_once(tmp_path: Path) -> None:
     told: list[Event] = []
     prove = Prover()
     for _ in range(3):
-        adoption.adopt(tmp_path, artifact(), host=host(), emit=told.append, prove=prove)
+        adopt(tmp_path, prove, emit=told.append)
     assert prove.times == 1
     assert len(told) == 1
     kept = adoption.verdict(tmp_path, artifact().key, host())
@@ -77,7 +90,7 @@ def test_what_comes_from_elsewhere_is_proved_once(tmp_path: Path) -> None:
 def test_every_host_proves_for_itself(tmp_path: Path) -> None:
     prove = Prover()
     for one in (host(), host(machine="2"), host(driver="590.2"), host()):
-        adoption.adopt(tmp_path, artifact(), host=one, emit=lambda _: None, prove=prove)
+        adopt(tmp_path, prove, one)
     assert prove.times == 3
 
 
@@ -86,12 +99,12 @@ def test_a_bad_verdict_is_kept_and_refuses_until_a_good_one(tmp_path: Path) -> N
     prove = Prover(failure)
     for _ in range(2):
         with pytest.raises(ProofFailed, match="it died") as caught:
-            adoption.adopt(tmp_path, artifact(), host=host(), emit=lambda _: None, prove=prove)
+            adopt(tmp_path, prove, host())
         assert caught.value.kind == "illegal-instruction"
     assert prove.times == 1
     assert "store rm" in caught.value.hint
     adoption.proved(tmp_path, artifact().key, host=host(), prove=Prover())
-    adoption.adopt(tmp_path, artifact(), host=host(), emit=lambda _: None, prove=prove)
+    adopt(tmp_path, prove, host())
     assert prove.times == 1
 
 
@@ -101,5 +114,19 @@ def test_a_damaged_verdict_is_none(damage: bytes, tmp_path: Path) -> None:
     (path,) = tmp_path.glob("verdicts/*/*.json")
     path.write_bytes(damage)
     prove = Prover()
-    adoption.adopt(tmp_path, artifact(), host=host(), emit=lambda _: None, prove=prove)
+    adopt(tmp_path, prove, host())
     assert prove.times == 1
+
+
+def test_a_device_that_was_away_is_proved_when_it_is_there(tmp_path: Path) -> None:
+    prove = Prover(unrun=("cuda", "IQ1_S on the software device"))
+    told: list[Event] = []
+    for _ in range(2):
+        adopt(tmp_path, prove, devices=("vulkan",))
+    assert prove.times == 1
+    prove.unrun = ()
+    for _ in range(2):
+        adopt(tmp_path, prove, emit=told.append, devices=("vulkan", "cuda"))
+    assert prove.times == 2
+    (notice,) = told
+    assert "not proved with cuda" in str(notice)

@@ -4,13 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamabuild import build
+from llamabuild.backends import BACKENDS
 
 
-@given(st.integers(1, 512), st.integers(0, 1 << 44))
-def test_jobs_stay_within_cores_and_memory(cores: int, memory: int) -> None:
-    count = build.jobs(cores, memory)
+@given(st.integers(1, 512), st.integers(0, 1 << 44), st.sampled_from(["vulkan", "cuda", "cpu"]))
+def test_jobs_stay_within_cores_and_memory(cores: int, memory: int, backend: str) -> None:
+    count = build.jobs(cores, memory, [backend, "cpu"])
     assert 1 <= count <= cores
-    assert count == 1 or count * build.MEMORY_PER_JOB <= memory
+    usual, most = BACKENDS["cpu"].TRAITS.memory, BACKENDS[backend].TRAITS.memory
+    assert count == 1 or most + (count - 1) * usual <= memory
 
 
 def test_the_telling_lines_begin_at_the_first_error() -> None:

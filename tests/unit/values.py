@@ -86,13 +86,14 @@ def plan(fingerprint: str = "linux-x86_64-test", recipe: str = "cpu-native") -> 
     )
 
 
-def proof() -> Proof:
+def proof(*unrun: str) -> Proof:
     return Proof(
         reference="r",
         device="CPU",
         checks=(Check(name="c", detail="d"),),
         speed=(Speed(model="m", threads=2, prompt=1.0, generate=1.0),),
         seconds=1.0,
+        unrun=unrun,
     )
 
 
