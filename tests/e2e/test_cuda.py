@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llamabuild import audit
+from llamabuild import audit, proving, store
 from llamabuild.audit.expected import device_codes
 from llamabuild.backends import cuda, cuda_toolkits
+from llamabuild.errors import ProofFailed
+from llamabuild.events import silent
 from llamabuild.host import LocalHost
-from llamabuild.model import Source
+from llamabuild.model import Build, Source
 from tests.e2e.conftest import Run
 
 HOST = LocalHost()
@@ -54,6 +58,28 @@ def test_the_device_code_is_that_of_the_plan(made: dict[str, Any]) -> None:
     assert ("sass", "90") in found
     assert found == planned
     print(sorted(found))
+
+
+def test_without_its_device_code_it_is_refused(
+    made: dict[str, Any], cache: Path, tmp_path: Path
+) -> None:
+    """As a strip that goes too far, or a compile for another GPU, leaves it."""
+    kept = store.find(cache, made["key"])
+    prefix = shutil.copytree(kept.path, tmp_path / "stripped")
+    library = prefix / "lib" / "libggml-cuda.so"
+    library.chmod(0o644)
+    subprocess.run(["objcopy", "--remove-section=.nv_fatbin", str(library)], check=True)
+    built = Build(
+        plan=kept.manifest.plan,
+        prefix=prefix,
+        wheel=prefix / "wheel" / kept.wheel.name,
+        log=prefix / "build.log",
+        seconds=0.0,
+        effective={},
+    )
+    with pytest.raises(ProofFailed, match="sass") as caught:
+        proving.audited(built, HOST, silent)
+    assert caught.value.kind == "audit"
 
 
 def test_the_cpu_path_is_proved_and_the_rest_is_marked(made: dict[str, Any]) -> None:
