@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands: ``llamabuild --help`` answers in
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
@@ -19,6 +20,7 @@ __all__ = ["main", "main_group"]
 
 def main() -> None:
     """The entry point: a user's mistake never shows a traceback."""
+    _end_as_by_ctrl_c()
     try:
         code = main_group.main(prog_name="llamabuild", standalone_mode=False)
     except click.ClickException as error:
@@ -31,3 +33,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
+
+
+def _end_as_by_ctrl_c() -> None:
+    """A CI system that cancels a job, and a terminal that goes away, do not send Ctrl-C: by default
+    compilers would go on alone and half-made files would stay. Who ignores a signal (``nohup``)
+    goes on ignoring it."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -165,7 +166,17 @@ def test_nothing_is_set_up_yet(tmp_path: Path) -> None:
     refused(run("store", "show", "abcd", cache=tmp_path / "c"), 2, "store ls")
 
 
-def test_ctrl_c_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
+def _commands() -> list[str]:
+    """The command lines of all processes, where the system shows them as files."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_ends_with_130_and_leaves_nothing(number: int, tmp_path: Path) -> None:
     root = tmp_path / "c"
     env = {**os.environ, "LLAMABUILD_CACHE": str(root), "GITHUB_ACTIONS": ""}
     child = subprocess.Popen(
@@ -184,7 +195,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     time.sleep(1.0)
     if child.poll() is not None:
         pytest.skip(f"there was nothing to interrupt: {child.communicate()[1][-200:]}")
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     try:
         _, err = child.communicate(timeout=30)
     finally:
@@ -194,3 +205,4 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert not list((root / "artifacts").glob("*/*"))
     assert not [path for path in (root / "work").glob("*") if path.is_dir()]
+    assert not [line for line in _commands() if str(root) in line], "a tool of the run goes on"
