@@ -7,7 +7,7 @@ BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
 .PHONY: help setup test check unit golden fuzz versions look mutants kills bench \
-	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc clean
+	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ e2e-cuda: .venv/ready  ## CUDA for compute capability 9.0, audited, proved where
 
 e2e-rpc: .venv/ready  ## layers that another machine computes, over the loopback interface (8 minutes)
 	LLAMABUILD_E2E=rpc $(BIN)/pytest -s tests/e2e/test_rpc.py
+
+e2e-toolchain: .venv/ready  ## without compiler and cmake: a compiler is brought along (15 minutes)
+	LLAMABUILD_E2E=toolchain $(BIN)/pytest -s tests/e2e/test_toolchain.py
 
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py

@@ -15,8 +15,8 @@ from pathlib import Path
 from llamabuild import wheels
 from llamabuild.audit import elf
 from llamabuild.errors import ConfigError, IntegrityError
+from llamabuild.fetch import wheel as opened
 from llamabuild.host import Host, Limits
-from llamabuild.wheels import opened
 
 _EXPORT = "llama_decode"
 """A function that every libllama has had since September 2023."""

@@ -100,13 +100,17 @@ class Hardware:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """A program or development library that a build uses. ``path`` is told, never hashed;
-    ``backend`` is the only back-end that needs it, or empty."""
+    ``backend`` is the only back-end that needs it, or empty. ``requires`` are Python distributions
+    that bring what the result needs of it at run time, and ``site`` is where they put it, below
+    ``site-packages``."""
 
     name: str
     version: str
     path: str = field(compare=False, default="")
     digest: str = ""
     backend: str = ""
+    requires: tuple[str, ...] = ()
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,12 +189,8 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
-    """A source archive: where it may be had, and the size and hash that it must have.
-
-    ``commit`` and ``build_number`` are those of the llama.cpp tree inside. ``patches`` are applied
-    in their order whenever it is unpacked: a pin is one tree, whatever machine it is for.
-    """
+class Archive:
+    """A file to fetch: where it may be had, and the size and hash that it must have."""
 
     name: str
     version: str
@@ -198,10 +198,38 @@ class Pin:
     size: int
     sha256: str
     licence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin(Archive):
+    """A source archive.
+
+    ``commit`` and ``build_number`` are those of the llama.cpp tree inside. ``patches`` are applied
+    in their order whenever it is unpacked: a pin is one tree, whatever machine it is for.
+    """
+
     commit: str
     build_number: int
     tree: str = "vendor/llama.cpp"
     patches: tuple[Patch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """Tools that are brought along where a machine has none: wheels that are unpacked side by side.
+    ``what`` they are, for people; ``unpacked`` is their size on the disk in bytes."""
+
+    name: str
+    version: str
+    licence: str
+    what: str
+    unpacked: int
+    wheels: tuple[Archive, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes to download."""
+        return sum(wheel.size for wheel in self.wheels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from llamabuild import (
     fetch,
     heal,
     plan,
-    probe,
+    provide,
     proving,
     store,
     wheels,
@@ -23,6 +23,7 @@ from llamabuild.elsewhere import Target
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Build, Pin, Plan, Proof, Recipe
+from llamabuild.provide import Means
 from llamabuild.proving import prove_in
 
 
@@ -36,34 +37,30 @@ def provision(
     offline: bool = False,
     proof: Prove = prove_in,
     target: Target | None = None,
+    toolchain: str = "auto",
 ) -> Artifact:
     """A proved artifact for the recipe on this machine, or on the ``target``: the kept one, else a
-    new one.
+    new one. ``toolchain`` is "auto" (what is missing is brought along), "machine" or a kit.
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
+    provide.check(toolchain)
+    means = provide.Means(asked=toolchain, host=host, cache=cache, emit=emit, offline=offline)
     with store.guarded(cache):
-        request = _request(recipe, pin, target, host=host, cache=cache, emit=emit, proof=proof)
+        request = _request(recipe, pin, target, means, proof)
         return _provision(request, pin, host=host, cache=cache, emit=emit, offline=offline)
 
 
 def _request(
-    recipe: Recipe,
-    pin: Pin,
-    target: Target | None,
-    *,
-    host: Host,
-    cache: Path,
-    emit: Emit,
-    proof: Prove,
+    recipe: Recipe, pin: Pin, target: Target | None, means: Means, proof: Prove
 ) -> Request:
     """What is wanted, with the machine that it is wanted on."""
     if target is None:
-        hardware, toolchain = probe.probe(host, cache=cache)
+        hardware, toolchain = provide.look(recipe, means)
         return Request(recipe=recipe, pin=pin, hardware=hardware, toolchain=toolchain, prove=proof)
-    found = elsewhere.look(target, host=host, cache=cache)
+    found = _look_elsewhere(recipe, target, means)
     if found.doubt:
-        emit(found.doubt)
+        means.emit(found.doubt)
     return Request(
         recipe=replace(recipe, flags=(*found.flags, *recipe.flags)),
         pin=pin,
@@ -73,6 +70,14 @@ def _request(
         elsewhere=True,
         runner=found.runner,
     )
+
+
+def _look_elsewhere(recipe: Recipe, target: Target, means: Means) -> elsewhere.Found:
+    """Another machine and the tools of this one, with those that had to be brought along."""
+    found = elsewhere.look(target, host=means.host, cache=means.cache)
+    if better := provide.equip(recipe, found.hardware, found.toolchain, means):
+        return elsewhere.look(target, host=better, cache=means.cache)
+    return found
 
 
 def _provision(

@@ -26,7 +26,7 @@ from llamabuild.model import (
     SourceOption,
     Toolchain,
 )
-from llamabuild.toolchains import NO_COMPILER, canary, compilers
+from llamabuild.toolchains import NO_COMPILER, canary, compilers, zig
 
 if TYPE_CHECKING:
     from llamabuild.dialect import Note
@@ -83,8 +83,8 @@ def plan(
             for tool in toolchain.tools
             if tool.name != "ccache" and tool.backend in ("", *chosen)
         ),
-        sysroot=hardware.libc,
-        fingerprint=_fingerprint(recipe, hardware, features, chosen),
+        sysroot=_libc(hardware, compiler),
+        fingerprint=_fingerprint(recipe, hardware, compiler, features, chosen),
         remedies=(*remedies, *healed),
         absent=(*hardware.absent, *choice.redundant(hardware))
         if recipe.backends == ("auto",)
@@ -246,8 +246,17 @@ def _merge(
     return tuple((merged | {flag.name: flag for flag in asked}).values())
 
 
+def _libc(hardware: Hardware, compiler: Compiler) -> str:
+    """What the result is linked with: the compiler's own C library, or the machine's."""
+    return zig.libc(compiler.target) or hardware.libc
+
+
 def _fingerprint(
-    recipe: Recipe, hardware: Hardware, features: tuple[str, ...], chosen: tuple[str, ...]
+    recipe: Recipe,
+    hardware: Hardware,
+    compiler: Compiler,
+    features: tuple[str, ...],
+    chosen: tuple[str, ...],
 ) -> str:
     """Like ``linux-x86_64-glibc2.36-avx512-vnni-bf16`` or ``…-avx2-cuda90``."""
     level = "fat" if recipe.cpu == "fat" else cpu.level_name(hardware.arch, features)
@@ -258,5 +267,5 @@ def _fingerprint(
             if one.backend in chosen[:-1] and not one.lacks
         }
     )
-    libc = hardware.libc.replace(" ", "")
+    libc = _libc(hardware, compiler).replace(" ", "")
     return "-".join(filter(None, (hardware.os, hardware.arch, libc, level, *devices)))

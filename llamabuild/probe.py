@@ -25,9 +25,12 @@ _HYPERVISORS = {
 _CONTAINERS = (("/.dockerenv", "docker"), ("/run/.containerenv", "podman"))
 
 
-def probe(host: Host, *, cache: Path, tools: Host | None = None) -> tuple[Hardware, Toolchain]:
+def probe(
+    host: Host, *, cache: Path, tools: Host | None = None, asked: str = "auto"
+) -> tuple[Hardware, Toolchain]:
     """Everything that planning needs. ``cache`` is where facts about compilers are kept;
-    ``tools`` is the host to ask for compilers, when that is another one.
+    ``tools`` is the host to ask for compilers, when that is another one; ``asked`` is the
+    toolchain that is wanted.
 
     Raises ToolMissing when there is no cmake or ninja at all, not even from their wheels.
     """
@@ -36,7 +39,7 @@ def probe(host: Host, *, cache: Path, tools: Host | None = None) -> tuple[Hardwa
     with ThreadPoolExecutor(max_workers=len(BACKENDS) + 1) as pool:
         features = pool.submit(cpu_features.detect_features, host, host.system()[2])
         waiting = {name: pool.submit(one.detect, host) for name, one in BACKENDS.items()}
-        common = toolchains.detect(tools or host, options, cache=cache)
+        common = toolchains.detect(tools or host, options, cache=cache, asked=asked)
         bare = hardware(host, cache=cache)
         found = {name: one.result() for name, one in waiting.items()}
     return with_found(bare, found, features.result()), with_own_tools(common, found)

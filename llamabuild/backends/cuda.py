@@ -32,7 +32,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
 TITLE: Final = "NVIDIA CUDA"
 SWITCH: Final = "GGML_CUDA"
-TRAITS: Final = Traits(family="cuda")
+TRAITS: Final = Traits(family="cuda", kit=cuda_toolkits.kit, kit_variable="CUDA_HOME")
 _NAME: Final = "cuda"
 _DRIVERS: Final = [row for row in TABLE["toolkit"] if "driver" in row]
 _NO_TOOLKIT: Final = ("the CUDA toolkit (nvcc and cuBLAS)", "there is no nvcc to build for it")
@@ -71,6 +71,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     own = architectures(devices, version)
     usual = (Flag(name=f["name"], value=f["value"], why=f["why"]) for f in TABLE["flag"])
     stub = "libcuda" in tools
+    site = tools["cuda-wheels"].site if "cuda-wheels" in tools else ""
     return (
         *own,
         *(flag for flag in usual if flag.name not in {one.name for one in own}),
@@ -81,7 +82,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
             if stub
             else "no libcuda.so to link with here; memory comes from a plain pool",
         ),
-        *_runtime(hardware, tools["cudart"].path if "cudart" in tools else ""),
+        *_runtime(hardware, tools["cudart"].path if "cudart" in tools else "", site),
         *host_flags(toolchain, version),
     )
 
@@ -218,9 +219,10 @@ def _device(gpu: Gpu, survey: Survey, lacks: str) -> Device:
     )
 
 
-def _runtime(hardware: Hardware, cudart: str) -> tuple[Flag, ...]:
+def _runtime(hardware: Hardware, cudart: str, site: str) -> tuple[Flag, ...]:
     """How the result finds CUDA's libraries again: CMake leaves a toolkit's folder out of RPATH,
-    even with ``CMAKE_INSTALL_RPATH_USE_LINK_PATH``."""
+    even with ``CMAKE_INSTALL_RPATH_USE_LINK_PATH``. In ``site-packages`` the libraries of
+    ``llama_cpp/lib`` have those of NVIDIA's wheels two folders up."""
     folder = cudart.rpartition("/")[0]
     if hardware.os != "linux" or not folder or folder in TABLE["places"]["library"]:
         return ()
@@ -228,4 +230,6 @@ def _runtime(hardware: Hardware, cudart: str) -> tuple[Flag, ...]:
         return ()
     why = "the result finds CUDA's libraries, in a folder that the loader may not know"
     names = ("CMAKE_SHARED_LINKER_FLAGS", "CMAKE_MODULE_LINKER_FLAGS")
-    return tuple(Flag(name=name, value=f"-Wl,-rpath,{folder}", why=why) for name in names)
+    places = (*((rf"\$ORIGIN/../../{site}",) if site else ()), folder)
+    value = " ".join(f"-Wl,-rpath,{place}" for place in places)
+    return tuple(Flag(name=name, value=value, why=why) for name in names)

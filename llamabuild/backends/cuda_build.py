@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from llamabuild import digest
 from llamabuild.backends.cuda_facts import TABLE, compatible, numbers
 from llamabuild.host import Host, Limits
@@ -19,6 +21,13 @@ from llamabuild.model import Tool
 _LIMITS: Final = Limits(seconds=5)
 _PLACES: Final[dict[str, Any]] = TABLE["places"]
 _CUBLAS: Final = "cuBLAS's development files"
+
+
+class _Kit(msgspec.Struct, frozen=True):
+    """The note in a toolkit of wheels: distributions, and their folder in ``site-packages``."""
+
+    requires: tuple[str, ...]
+    site: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +70,20 @@ def toolkit(host: Host, nvcc: str) -> Toolkit:
     for name, files in _PLACES["libraries"].items():
         if path := next((p for file in files if (p := _first(host, library, file))), None):
             tools.append(Tool(name=name, version="", path=path))
+    tools += _at_run_time(host, root_of(nvcc))
     return Toolkit(nvcc=nvcc, version=version, tools=tuple(tools))
+
+
+def _at_run_time(host: Host, root: str) -> list[Tool]:
+    """Where the result finds the libraries of a toolkit that was put together from wheels."""
+    try:
+        told = msgspec.json.decode(host.read_text(f"{root}/kit.json") or "", type=_Kit)
+    except msgspec.DecodeError:
+        return []
+    own = digest.of_value([*told.requires, told.site])
+    return [
+        Tool(name="cuda-wheels", version="", digest=own, requires=told.requires, site=told.site)
+    ]
 
 
 def nvcc_version(text: str) -> str | None:

@@ -10,13 +10,17 @@ from typing import Final
 
 from llamabuild.backends.cuda_architectures import code
 from llamabuild.backends.cuda_build import Toolkit, nvcc_version, root_of, toolkit
-from llamabuild.backends.cuda_facts import TABLE, numbers, reads
+from llamabuild.backends.cuda_facts import TABLE, capability_of, known_by, numbers, reads
 from llamabuild.host import Host, Limits
+from llamabuild.model import Device
 
 _FOLDER: Final = re.compile(r"/(?:cuda-|v)([0-9]{1,2}\.[0-9]{1,2})$")
 _VERSION: Final = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}(?:\.[0-9]{1,8})?")
 _INSISTENCE: Final = {"CUDACXX": 3, "CUDA_HOME": 2, "CUDA_PATH": 1}
 """Variables by which users choose a toolkit. On Windows its installer sets ``CUDA_PATH``."""
+
+_KIT: Final = "cuda-"
+"""Kits of this name and a version are toolkits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,17 @@ def choose(host: Host, capabilities: Iterable[str], driver: str) -> Choice:
     said = [(one, _why(one, best, looked, wanted, driver)) for one in others]
     passed = tuple(Passed(place=one, why=why, broken=one in looked) for one, why in said if why)
     return Choice(toolkit=looked[whole], passed=passed)
+
+
+def kit(devices: tuple[Device, ...], names: tuple[str, ...]) -> str:
+    """The kit ("cuda-12.9") whose toolkit serves GPUs and their driver best; empty when none
+    serves any of them."""
+    capabilities = tuple(dict.fromkeys(capability_of(one.architecture) for one in devices))
+    driver = known_by(devices[0].driver)
+    versions = [name.removeprefix(_KIT) for name in names if name.startswith(_KIT)]
+    order = ranked([Place(nvcc="", version=version) for version in versions], capabilities, driver)
+    served = (place for place in order if _served(place, capabilities, driver))
+    return next((f"{_KIT}{place.version}" for place in served), "")
 
 
 def present(host: Host) -> bool:

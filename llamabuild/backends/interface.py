@@ -6,6 +6,7 @@ the file show what is special about it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,7 +50,9 @@ class Traits:
     compiler, of its own tools, that have to compile the whole tree; ``environment`` names variables
     by which its CMake file finds what is installed. ``server`` is the target that another machine
     runs to lend its devices; in a proof this machine is the other one. ``memory``
-    is what the compiler of its hungriest translation unit takes, in bytes.
+    is what the compiler of its hungriest translation unit takes, in bytes. ``kit`` chooses, of the
+    names of kits that can be brought along, the one that devices lack (empty: none helps), and
+    ``kit_variable`` is how that is shown to :meth:`Backend.detect`.
     """
 
     family: str = ""
@@ -59,6 +62,8 @@ class Traits:
     targets: tuple[str, ...] = ()
     server: str = ""
     memory: int = 800_000_000
+    kit: Callable[[tuple[Device, ...], tuple[str, ...]], str] | None = None
+    kit_variable: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llamabuild.cli.shared import Settings, command, settings
+from llamabuild.cli.shared import Settings, command, settings, with_toolchain
 from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError
 
@@ -34,6 +34,7 @@ _STYLES = ("page", "markdown", "cmake", "pip")
 @click.option("--pin", metavar="NAME", help="Another pinned source (`llamabuild pins`).")
 @click.option("--tree", type=_FILE, help="A llama.cpp folder to write the options for.")
 @click.option("--as", "style", type=click.Choice(_STYLES), default="page", help="What to print.")
+@with_toolchain
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def plan(
     recipe: str,
@@ -44,6 +45,7 @@ def plan(
     pin: str | None,
     tree: Path | None,
     style: str,
+    toolchain: str,
     offline: bool,
     as_json: bool,
     cache: Path | None,
@@ -59,7 +61,7 @@ def plan(
             click.echo(_fleet(use, source, machine, target))
         else:
             words = None if tree is None and not pin else _options(use, source, tree, offline)
-            known = _look(use, machine)
+            known = _look(use, machine, toolchain, recipe)
             click.echo(_planned(use, recipe, source, known, words, explain, style))
 
 
@@ -101,12 +103,23 @@ def _pin(name: str | None) -> Pin:
     return pins.pin(name) if name else pins.default_pin()
 
 
-def _look(use: Settings, machine: Path | None) -> tuple[Hardware, Toolchain]:
-    """A recorded machine, else (or for ``.``) this one."""
+def _look(
+    use: Settings, machine: Path | None, asked: str = "machine", recipe: str = "auto"
+) -> tuple[Hardware, Toolchain]:
+    """A recorded machine, else (or for ``.``) this one, with the tools that were brought along to
+    build a recipe."""
     if machine and str(machine) != ".":
         from llamabuild import recordings
 
         return recordings.replay(recordings.read(machine))
+    if asked != "machine":
+        from llamabuild import provide
+
+        provide.check(asked)
+        means = provide.Means(
+            asked=asked, host=use.host, cache=use.cache, emit=use.reporter, only_look=True
+        )
+        return provide.look(load_recipe(recipe), means)
     from llamabuild import probe
 
     return probe.probe(use.host, cache=use.cache)

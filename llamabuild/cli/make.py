@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from llamabuild.cli.shared import Settings, command, main_group, settings
+from llamabuild.cli.shared import Settings, command, main_group, settings, with_toolchain
 from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError
 
@@ -40,12 +40,14 @@ def _for_machine(command: _Command) -> _Command:
 @click.argument("recipe", default="auto")
 @click.option("--into", type=click.Path(path_type=Path), help="Install the wheel into this venv.")
 @_for_machine
+@with_toolchain
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def setup(
     recipe: str,
     into: Path | None,
     machine: Path | None,
     runner: str | None,
+    toolchain: str,
     offline: bool,
     as_json: bool,
     cache: Path | None,
@@ -64,7 +66,7 @@ def setup(
             )
         if into:
             _check_environment(into, use)
-        artifact = _provision(use, recipe, target, offline=offline)
+        artifact = _provision(use, recipe, target, toolchain, offline=offline)
         if into:
             pipeline.install(
                 artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
@@ -95,7 +97,9 @@ def _target(machine: Path | None, runner: str | None) -> Target | None:
     return elsewhere.Target(machine=recordings.read(machine), runner=runner or "")
 
 
-def _provision(use: Settings, name: str, target: Target | None, *, offline: bool) -> Artifact:
+def _provision(
+    use: Settings, name: str, target: Target | None, toolchain: str, *, offline: bool
+) -> Artifact:
     from llamabuild import pins, pipeline
 
     return pipeline.provision(
@@ -106,17 +110,20 @@ def _provision(use: Settings, name: str, target: Target | None, *, offline: bool
         emit=use.reporter,
         offline=offline,
         target=target,
+        toolchain=toolchain,
     )
 
 
 @command("build", "PREFIX=$(llamabuild build cpu-portable)")
 @click.argument("recipe", default="auto")
 @_for_machine
+@with_toolchain
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def build(
     recipe: str,
     machine: Path | None,
     runner: str | None,
+    toolchain: str,
     offline: bool,
     as_json: bool,
     cache: Path | None,
@@ -126,7 +133,7 @@ def build(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        artifact = _provision(use, recipe, _target(machine, runner), offline=offline)
+        artifact = _provision(use, recipe, _target(machine, runner), toolchain, offline=offline)
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else str(artifact.path))
 

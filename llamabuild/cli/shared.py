@@ -55,6 +55,17 @@ def shared(command: _Command) -> _Command:
     )(command)
 
 
+def with_toolchain(command: _Command) -> _Command:
+    """``--toolchain`` for a command."""
+    return click.option(
+        "--toolchain",
+        default="auto",
+        show_default=True,
+        help="What to build with: auto (this machine's tools; what is missing is fetched), machine "
+        "(nothing is fetched), or zig.",
+    )(command)
+
+
 @contextlib.contextmanager
 def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Settings]:
     """Everything a command needs; failures are reported here, once, and become exit codes."""

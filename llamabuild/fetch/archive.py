@@ -15,11 +15,11 @@ from llamabuild.fetch.opener import Opener
 from llamabuild.fetch.place import locked, room
 from llamabuild.fetch.transfer import Patience, Unavailable, WrongBytes, insist
 from llamabuild.host import Host
-from llamabuild.model import Pin
+from llamabuild.model import Archive
 
 
 def archive(
-    pin: Pin, cache: Path, host: Host, emit: Emit, *, offline: bool, patience: Patience
+    pin: Archive, cache: Path, host: Host, emit: Emit, *, offline: bool, patience: Patience
 ) -> Path:
     """The verified archive in the cache. Raises FetchError when no address has it, IntegrityError
     when one gave other bytes, DiskFull."""
@@ -38,7 +38,7 @@ def archive(
 
 
 def _first(
-    pin: Pin,
+    pin: Archive,
     target: Path,
     opener: Opener,
     known: Callable[[], index.Indexes],
@@ -76,7 +76,7 @@ def _first(
 
 
 def _ways(
-    pin: Pin, opener: Opener, known: Callable[[], index.Indexes]
+    pin: Archive, opener: Opener, known: Callable[[], index.Indexes]
 ) -> Iterator[tuple[str, Callable[[], str]]]:
     """Each place to ask, with a function that gives the archive's address there."""
     for url in pin.urls:

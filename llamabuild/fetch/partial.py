@@ -19,14 +19,14 @@ from llamabuild import digest
 from llamabuild.events import Emit
 from llamabuild.fetch.progress import Meter
 from llamabuild.fetch.transfer import Body, Patience, Transient, WrongBytes, insist
-from llamabuild.model import Pin
+from llamabuild.model import Archive
 
 Source: TypeAlias = Callable[[int], AbstractContextManager[Body]]
 
 _BLOCK: Final = 1 << 20
 
 
-def verified(target: Path, pin: Pin) -> bool:
+def verified(target: Path, pin: Archive) -> bool:
     """True when ``target`` is the pinned file; it is hashed only if it changed since last time."""
     try:
         now = _stamp(target, pin)
@@ -49,7 +49,7 @@ def received(target: Path) -> int:
         return 0
 
 
-def obtain(target: Path, pin: Pin, source: Source, *, patience: Patience, emit: Emit) -> None:
+def obtain(target: Path, pin: Archive, source: Source, *, patience: Patience, emit: Emit) -> None:
     """Fill ``target`` from ``source``. Raises Unavailable, or WrongBytes when what came is not
     the pinned file; a resumed file that is wrong is tried once more from the start."""
     resumed = received(target) > 0
@@ -80,7 +80,7 @@ def obtain(target: Path, pin: Pin, source: Source, *, patience: Patience, emit: 
     _stamp_file(target).write_text(_stamp(target, pin), encoding="ascii")
 
 
-def _attempt(target: Path, pin: Pin, source: Source, meter: Meter) -> None:
+def _attempt(target: Path, pin: Archive, source: Source, meter: Meter) -> None:
     """Add to the partial file until it is complete. Never reads more than ``pin.size`` bytes."""
     with _part(target).open("a+b") as part:
         hasher, have = _resume(part)
@@ -127,6 +127,6 @@ def _stamp_file(target: Path) -> Path:
     return target.with_name(target.name + ".verified")
 
 
-def _stamp(target: Path, pin: Pin) -> str:
+def _stamp(target: Path, pin: Archive) -> str:
     stat = target.stat()
     return json.dumps([stat.st_size, stat.st_mtime_ns, pin.sha256])

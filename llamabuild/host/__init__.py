@@ -4,6 +4,7 @@
 in :mod:`llamabuild.host.cgroup`.
 """
 
+from llamabuild.host.equipped import equipped
 from llamabuild.host.interface import Finished, Host, Limits, Memory, Service, signal_name
 from llamabuild.host.local import LocalHost, python
 from llamabuild.host.recorded import NOT_RECORDED, Answers, RecordedHost, Said
@@ -21,6 +22,7 @@ __all__ = [
     "RecordingHost",
     "Said",
     "Service",
+    "equipped",
     "python",
     "signal_name",
 ]

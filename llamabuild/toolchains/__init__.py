@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from llamabuild.host import Host
 from llamabuild.model import Absence, Compiler, Tool, Toolchain
-from llamabuild.toolchains import compilers, msvc, tools
+from llamabuild.toolchains import compilers, msvc, tools, zig
 
 NO_COMPILER = Absence(
     what="compiler",
@@ -15,9 +16,19 @@ NO_COMPILER = Absence(
     "--install",
 )
 
+_NOT_OPENSSL = Absence(
+    what="openssl",
+    why="the compiler builds for older systems than this one, which have other libraries; "
+    "llama-server is built without https downloads (`-hf`)",
+)
 
-def detect(host: Host, isa_options: tuple[str, ...], *, cache: Path) -> Toolchain:
-    """All compilers and tools; ``isa_options`` are what each compiler is asked to accept.
+
+def detect(
+    host: Host, isa_options: tuple[str, ...], *, cache: Path, asked: str = "auto"
+) -> Toolchain:
+    """All compilers and tools; ``isa_options`` are what each compiler is asked to accept. A kit's
+    compiler counts where the machine has none ("auto"), alone (its name is ``asked``) or never
+    ("machine").
 
     Raises ToolMissing when neither the machine nor the wheels have a usable cmake and ninja.
     """
@@ -29,14 +40,15 @@ def detect(host: Host, isa_options: tuple[str, ...], *, cache: Path) -> Toolchai
             found.append(visual)
         else:
             absent.append(visual)
-    for cc, cxx in compilers.candidates(host):
+    for cc, cxx in _pairs(found, asked, host, cache):
         try:
             found.append(compilers.describe(cc, cxx, isa_options, host=host, cache=cache))
         except ValueError as error:
             absent.append(Absence(what="compiler", why=str(error), hint=NO_COMPILER.hint))
     if not found and not absent:
         absent.append(_none(host))
-    extras = (tools.ccache(host, cache), tools.openssl(host))
+    older = bool(found and zig.libc(found[0].target))
+    extras = (tools.ccache(host, cache), _NOT_OPENSSL if older else tools.openssl(host))
     return Toolchain(
         compilers=tuple(found),
         tools=(
@@ -47,6 +59,18 @@ def detect(host: Host, isa_options: tuple[str, ...], *, cache: Path) -> Toolchai
         absent=(*absent, *(extra for extra in extras if isinstance(extra, Absence))),
         explicit_compiler=compilers.explicit(host.environ),
     )
+
+
+def _pairs(
+    found: Sequence[Compiler], asked: str, host: Host, cache: Path
+) -> Iterator[tuple[str, str]]:
+    """The compilers to describe; the kit's is one when none that was ``found`` until then will
+    do."""
+    if asked != zig.KIT:
+        yield from compilers.candidates(host)
+    chosen = asked == "machine" or compilers.explicit(host.environ)
+    if not chosen and all(map(compilers.too_old, found)) and (pair := zig.compiler(host, cache)):
+        yield pair
 
 
 def _none(host: Host) -> Absence:

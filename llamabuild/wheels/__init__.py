@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llamabuild import cmake, data
@@ -42,6 +42,7 @@ def pack(
     shutil.copytree(source.root / "llama_cpp", project / "llama_cpp")
     for name in ("pyproject.toml", "README.md", "LICENSE.md"):
         shutil.copy(source.root / name, project / name)
+    _require(project / "pyproject.toml", [one for tool in plan.tools for one in tool.requires])
     _stamp(project / "llama_cpp" / "__init__.py", label)
     if any(flag.name == "GGML_BACKEND_DL" and flag.value is True for flag in plan.flags):
         _load_backends(project / "llama_cpp")
@@ -94,6 +95,16 @@ def _run_backend(
             tail="\n".join(said[-20:]),
         )
     return made[0]
+
+
+def _require(file: Path, more: Sequence[str]) -> None:
+    """Add to what the package needs beside itself: distributions with libraries of a toolkit."""
+    text = file.read_text(encoding="utf-8")
+    added = "".join(f"\n    {json.dumps(one)}," for one in more)
+    needing, count = re.subn(r"^dependencies = \[", rf"\g<0>{added}", text, flags=re.MULTILINE)
+    if more and count != 1:
+        raise BuildFailed("pyproject.toml does not state its dependencies", step="wheel")
+    file.write_text(needing, encoding="utf-8")
 
 
 def _stamp(module: Path, label: str) -> None:

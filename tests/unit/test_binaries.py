@@ -11,8 +11,8 @@ import pytest
 from llamabuild import binaries
 from llamabuild.binaries import Found
 from llamabuild.errors import ConfigError, IntegrityError, LlamabuildError
+from llamabuild.fetch import wheel as opened
 from llamabuild.host import LocalHost
-from llamabuild.wheels import opened
 
 EXPORT, OTHER = "llama_decode", "llama_log_set"
 

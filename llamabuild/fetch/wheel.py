@@ -1,4 +1,4 @@
-"""Wheels whose contents nobody vouches for: what is in one, and its files in a folder."""
+"""Wheels: what is in one, and its files in a folder. Their names are not trusted."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most
             if size > most:
                 raise ValueError(f"{member.filename}: unpacked the wheel is too large")
             out.write(block)
+    if member.external_attr >> 16 & 0o100:
+        target.chmod(0o755)  # no setuid, nothing for others
     return size
 
 

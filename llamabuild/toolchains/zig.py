@@ -1,0 +1,90 @@
+"""Zig's C and C++ compiler, as the kit ``zig`` brings it: clang with everything that it links with.
+
+By itself zig compiles for the very processor it runs on; here it starts at the least one, as other
+compilers do, and the plan says what comes on top. It links with an old glibc's symbols whatever
+machine it runs on, so that the result runs on every Linux that has that glibc or a newer one. It
+has no OpenMP: ggml's own threads take its place.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from llamabuild import kits
+from llamabuild.errors import ToolMissing
+from llamabuild.host import Host, Limits
+from llamabuild.model import Kit
+
+KIT: Final = "zig"
+GLIBC: Final = "2.28"
+"""The least glibc that the result needs (RHEL 8, Debian 10, Ubuntu 18.10)."""
+_LIMITS: Final = Limits(seconds=900)
+_COMPILER: Final = """#!/bin/sh
+# {identity}
+here=${{0%/*}}
+if [ "$*" = -dumpmachine ]; then echo {arch}-linux-gnu.{glibc}; exit; fi
+ZIG_GLOBAL_CACHE_DIR="$here/../cache" ZIG_LOCAL_CACHE_DIR="$here/../cache" \\
+exec "$here/../ziglang/zig" {tool} -target {arch}-linux-gnu.{glibc} -mcpu=baseline "$@"
+"""
+_TOOL: Final = """#!/bin/sh
+# {identity}
+exec "${{0%/*}}/../ziglang/zig" {tool} "$@"
+"""
+_PROGRAMS: Final = {"zig-cc": _COMPILER, "zig-c++": _COMPILER, "ar": _TOOL, "ranlib": _TOOL}
+_WARM: Final = (
+    '#include <stdexcept>\nint main() { try { throw std::runtime_error(""); } catch (...) {} }\n'
+)
+
+
+def ready(kit: Kit, folder: Path, host: Host) -> None:
+    """Programs with the names that build tools look for, and zig's libraries, which it compiles
+    from source before their first use (a minute). Raises ToolMissing when it does not work."""
+    arch = host.system()[2]
+    names = {"identity": kits.folder(kit, Path()).name, "arch": arch, "glibc": GLIBC}
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, text in (
+        ("zig-cc", _COMPILER),
+        ("zig-c++", _COMPILER),
+        ("ar", _TOOL),
+        ("ranlib", _TOOL),
+    ):
+        program = programs / name
+        program.write_text(text.format(tool=name.removeprefix("zig-"), **names))
+        program.chmod(0o755)
+    source = folder / "cache" / "warm.cpp"
+    source.parent.mkdir()
+    source.write_text(_WARM)
+    for options in (("-O2",), ("-O2", "-fPIC", "-shared")):
+        argv = [str(programs / "zig-c++"), *options, str(source), "-o", str(source.with_suffix(""))]
+        ended = host.run(argv, limits=_LIMITS)
+        if ended.code != 0:
+            said = (ended.err or ended.out or "it hangs").strip().splitlines()[-1]
+            raise ToolMissing(
+                f"the compiler of the kit {kit.name} does not work here: {said}",
+                "Install a C++ compiler: Debian, Ubuntu: apt install g++.",
+            )
+
+
+def libc(target: str) -> str:
+    """The C library that a target triple in zig's notation names; empty where the triple leaves it
+    to the machine.
+
+    >>> libc("x86_64-linux-gnu.2.28"), libc("x86_64-linux-gnu")
+    ('glibc 2.28', '')
+    """
+    found = re.search(r"-gnu\.([0-9.]+)$", target)
+    return f"glibc {found[1]}" if found else ""
+
+
+def compiler(host: Host, cache: Path) -> tuple[str, str] | None:
+    """The C and C++ compiler of the kit, where it is unpacked already."""
+    system, _, arch = host.system()
+    kit = kits.kits(f"{system}-{arch}").get(KIT)
+    if kit is None:
+        return None
+    programs = kits.folder(kit, cache) / "bin"
+    pair = (str(programs / "zig-cc"), str(programs / "zig-c++"))
+    return pair if host.exists(pair[1]) else None

@@ -1,0 +1,99 @@
+"""A machine without compilers and build tools: what is missing is brought along, without root.
+
+It fetches a compiler and compiles for minutes: ``make e2e-toolchain`` asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamabuild.audit import elf
+from llamabuild.model import Source
+
+pytestmark = [
+    pytest.mark.llama,
+    pytest.mark.skipif(
+        os.environ.get("LLAMABUILD_E2E") != "toolchain",
+        reason="compiles for minutes; LLAMABUILD_E2E=toolchain (make e2e-toolchain) asks for it",
+    ),
+]
+HIDDEN = re.compile(
+    r"(.*-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|cpp|cmake|ninja|nvcc|ccache)(-[\d.]+)?"
+)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment whose PATH has every program of this one but compilers and build tools."""
+    folder = tmp_path_factory.mktemp("bin")
+    for place in reversed(os.get_exec_path()):
+        for program in Path(place).glob("*"):
+            if not HIDDEN.fullmatch(program.name):
+                link = folder / program.name
+                link.unlink(missing_ok=True)
+                link.symlink_to(program)
+    left = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX")}
+    return {**left, "PATH": str(folder), "GITHUB_ACTIONS": ""}
+
+
+def run(bare: dict[str, str], cache: Path, *arguments: str) -> dict[str, Any]:
+    argv = [sys.executable, "-m", "llamabuild", *arguments, "--cache", str(cache), "--json"]
+    ended = subprocess.run(argv, env=bare, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def made(bare: dict[str, str], cache: Path, source: Source) -> dict[str, Any]:
+    artifact: dict[str, Any] = run(bare, cache, "setup")["artifact"]
+    return artifact
+
+
+def test_a_build_is_proved_with_the_compiler_that_was_brought(
+    made: dict[str, Any], cache: Path
+) -> None:
+    plan = made["manifest"]["plan"]
+    assert plan["compiler"]["family"] == "clang"
+    assert plan["compiler"]["cxx"].startswith(str(cache / "kits" / "zig-"))
+    assert len(made["manifest"]["proof"]["checks"]) > 80
+
+
+def test_the_cpu_is_used_as_by_any_other_compiler(made: dict[str, Any], cache: Path) -> None:
+    with_own = [sys.executable, "-m", "llamabuild", "plan", "--json", "--toolchain", "machine"]
+    own = subprocess.run(
+        [*with_own, "--cache", str(cache)], capture_output=True, text=True, check=False
+    )
+    if own.returncode != 0:
+        pytest.skip("there is no other compiler here")
+    features = json.loads(own.stdout)["plan"]["cpu_features"]
+    assert set(features) <= set(made["manifest"]["plan"]["cpu_features"])
+
+
+def test_it_runs_on_older_systems(made: dict[str, Any]) -> None:
+    """No symbol of a glibc newer than 2.28, and no library that not every system has."""
+    folder = Path(made["path"])
+    for path in [*(folder / "lib").glob("*.so"), *(folder / "bin").glob("llama-*")]:
+        found = elf.read(path)
+        newest = max(
+            tuple(map(int, version.removeprefix("GLIBC_").split(".")))
+            for version in found.versions
+            if version.startswith("GLIBC_")
+        )
+        assert newest <= (2, 28), path
+        assert not {"libstdc++.so.6", "libgomp.so.1", "libgcc_s.so.1"} & set(found.needed)
+
+
+def test_a_second_time_nothing_is_fetched(
+    made: dict[str, Any], bare: dict[str, str], cache: Path
+) -> None:
+    again = run(bare, cache, "setup", "--offline")["artifact"]
+    assert again["key"] == made["key"]
