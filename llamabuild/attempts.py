@@ -12,7 +12,7 @@ from pathlib import Path
 import llamabuild
 from llamabuild import adoption, build, heal, plan, proving, store, wheels
 from llamabuild.errors import BuildFailed, ProofFailed
-from llamabuild.events import Emit, Healed, StepFailed
+from llamabuild.events import Emit, Healed, StepFailed, Warned
 from llamabuild.host import Host
 from llamabuild.model import (
     Artifact,
@@ -24,11 +24,13 @@ from llamabuild.model import (
     Proof,
     Recipe,
     Source,
+    Tool,
     Toolchain,
     Trial,
 )
 from llamabuild.proving import prove_in
-from llamabuild.toolchains import tools
+from llamabuild.toolchains import launcher, tools
+from llamabuild.toolchains.launcher import Launcher
 
 _LOGS_KEPT = 20
 
@@ -128,7 +130,8 @@ def _attempt(
     """Build, prove, keep: once."""
     started = time.monotonic()
     with store.guarded(cache), store.workdir(cache) as work:
-        proving.environment(work, wheels.requirements(source), host=host, cache=cache)
+        needed = (*wheels.requirements(source), *(n for t in decided.tools for n in t.requires))
+        proving.environment(work, needed, host=host, cache=cache)
         try:
             built = build.build(
                 decided,
@@ -136,7 +139,7 @@ def _attempt(
                 into=work,
                 host=host,
                 emit=emit,
-                launcher=_launcher(course, host, cache),
+                launcher=_launcher(course, decided, host, cache, work, emit),
                 at_most=course.jobs,
             )
             proof = request.prove(built, work, host, emit)
@@ -159,9 +162,15 @@ def _attempt(
         return store.publish(cache, built.prefix, manifest, requested=key, healed=course.remedies)
 
 
-def _launcher(course: heal.Course, host: Host, cache: Path) -> str:
+def _launcher(
+    course: heal.Course, decided: Plan, host: Host, cache: Path, work: Path, emit: Emit
+) -> Launcher:
     found = tools.ccache(host, cache) if course.launcher else None
-    return getattr(found, "path", "")
+    tool = found if isinstance(found, Tool) else None
+    chosen = launcher.tried(tool, decided.compiler, host=host, scratch=work)
+    if chosen.doubt:
+        emit(Warned(message=chosen.doubt))
+    return chosen
 
 
 def _with_log(

@@ -20,6 +20,7 @@ from llamabuild.errors import BuildFailed, DiskFull
 from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
+from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher
 
 DISK_NEEDED = 500_000_000
 """Bytes: the objects of a CPU build are 63 MB; the result, the environment of the proof and a
@@ -52,7 +53,7 @@ def build(
     into: Path,
     host: Host,
     emit: Emit,
-    launcher: str = "",
+    launcher: Launcher = NO_LAUNCHER,
     at_most: int = 0,
 ) -> Build:
     """Configure, compile, collect. ``into`` is an empty folder; ``at_most`` bounds the jobs.
@@ -66,7 +67,7 @@ def build(
     log = into / "build.log"
     folder = into / "build"
     effective = _configure(plan, source, folder, log, host, emit, launcher)
-    _compile(plan, folder, log, host, emit, at_most)
+    _compile(plan, folder, log, host, emit, at_most, launcher)
     prefix = into / "prefix"
     _collect(plan, folder, prefix)
     wheel = _wheel(plan, source, prefix, into, log, host, emit)
@@ -97,7 +98,7 @@ def _configure(
     log: Path,
     host: Host,
     emit: Emit,
-    launcher: str,
+    launcher: Launcher,
 ) -> Mapping[str, str]:
     """Configure, then read back what came of it. Returns the effective compiler options."""
     started = time.monotonic()
@@ -109,11 +110,11 @@ def _configure(
         plan,
         cmake=_path(plan, "cmake"),
         ninja=_path(plan, "ninja"),
-        ccache=launcher,
+        ccache=launcher.path,
         tree=source.tree,
         folder=folder,
     )
-    _step("configure", argv, plan, log, host, emit)
+    _step("configure", argv, plan, log, host, emit, launcher)
     if wrong := cmake.differences(plan.flags, cmake.cache(folder)):
         raise _unplanned("was configured", wrong, "configure", log)
     if wrong := compiled.differences(
@@ -144,18 +145,34 @@ def _effective(folder: Path, tree: Path) -> dict[str, str]:
     return {"ggml-cpu": " ".join(machine)}
 
 
-def _compile(plan: Plan, folder: Path, log: Path, host: Host, emit: Emit, at_most: int) -> None:
+def _compile(
+    plan: Plan,
+    folder: Path,
+    log: Path,
+    host: Host,
+    emit: Emit,
+    at_most: int,
+    launcher: Launcher,
+) -> None:
     started = time.monotonic()
     count = jobs(host.cores()[2], host.memory().available, plan.backends)
     count = min(count, at_most) if at_most else count
     title = f"Compiling with {plan.compiler.family} {plan.compiler.version}, {count} at a time"
     emit(StepStarted(name="compile", title=title))
     argv = [_path(plan, "ninja"), "-C", str(folder), f"-j{count}", *plan.targets]
-    _step("compile", argv, plan, log, host, emit)
+    _step("compile", argv, plan, log, host, emit, launcher)
     emit(StepEnded(name="compile", seconds=time.monotonic() - started))
 
 
-def _step(name: str, argv: list[str], plan: Plan, log: Path, host: Host, emit: Emit) -> None:
+def _step(
+    name: str,
+    argv: list[str],
+    plan: Plan,
+    log: Path,
+    host: Host,
+    emit: Emit,
+    launcher: Launcher,
+) -> None:
     """Run one tool with the log kept. Raises BuildFailed with the telling lines, or DiskFull."""
     lines: list[str] = []
 
@@ -167,7 +184,8 @@ def _step(name: str, argv: list[str], plan: Plan, log: Path, host: Host, emit: E
         emit(OutputLine(step=name, line=line))
 
     own = [name for one in plan.backends for name in BACKENDS[one].TRAITS.environment]
-    env = cmake.environment(host.environ, plan.tools, own) | {"NINJA_STATUS": "[%f/%t %e] "}
+    env = cmake.environment(host.environ, plan.tools, own) | dict(launcher.environment)
+    env["NINJA_STATUS"] = "[%f/%t %e] "
     code = host.stream(argv, on_line=on_line, log=log, env=env)
     if code == 0:
         return

@@ -22,11 +22,12 @@ _QUERY = {"requests": [{"kind": "cache", "version": 2}, {"kind": "codemodel", "v
 KEPT_ENVIRONMENT = frozenset(
     {
         *("PATH", "HOME", "USER", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH", "SYSTEMROOT"),
-        *("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_DISABLE"),
         *("INCLUDE", "LIB", "LIBPATH", "SDKROOT", "DEVELOPER_DIR"),
     }
 )
 """What a build sees of the user's environment; the rest could change the result unseen."""
+_COMPILER_CACHES = ("CCACHE_", "SCCACHE_")
+"""Settings of programs that change no byte of a result."""
 _SPOKEN_OF = (
     *("CMAKE_ARGS", "CMAKE_PREFIX_PATH", "CMAKE_BUILD_TYPE", "CMAKE_GENERATOR"),
     *("CMAKE_TOOLCHAIN_FILE", "SKBUILD_CMAKE_ARGS", "SKBUILD_CMAKE_DEFINE", "CUDAARCHS"),
@@ -56,7 +57,11 @@ def environment(
     back-ends' own tools (nvcc, glslc) are on PATH, where CMake looks for them, and git does not
     take an enclosing repository for the source's."""
     names = KEPT_ENVIRONMENT.union(own)
-    kept = {name: value for name, value in environ.items() if name.upper() in names}
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name.upper() in names or name.startswith(_COMPILER_CACHES)
+    }
     folders = (os.path.dirname(tool.path) for tool in tools if tool.backend and tool.path)
     path = os.pathsep.join(dict.fromkeys((*folders, *kept.get("PATH", "").split(os.pathsep))))
     fixed = {"LC_ALL": "C", "VSLANG": "1033", "CLICOLOR_FORCE": "0", "GIT_DIR": os.devnull}

@@ -26,7 +26,7 @@ from llamabuild.model import (
     SourceOption,
     Toolchain,
 )
-from llamabuild.toolchains import NO_COMPILER, canary, compilers, zig
+from llamabuild.toolchains import NO_COMPILER, canary, compilers, tools, zig
 
 if TYPE_CHECKING:
     from llamabuild.dialect import Note
@@ -81,7 +81,7 @@ def plan(
         tools=tuple(
             tool
             for tool in toolchain.tools
-            if tool.name != "ccache" and tool.backend in ("", *chosen)
+            if tool.name not in tools.COMPILER_CACHES and tool.backend in ("", *chosen)
         ),
         sysroot=_libc(hardware, compiler),
         fingerprint=_fingerprint(recipe, hardware, compiler, features, chosen),

@@ -21,6 +21,8 @@ from llamabuild.model import Absence, Tool
 CMAKE_MINIMUM = (3, 21)
 """``cmake_language(DEFER)`` needs 3.19, the llama-cpp-python project 3.21."""
 NINJA_MINIMUM = (1, 10)
+COMPILER_CACHES = ("ccache", "sccache")
+"""They change no byte of a result."""
 _LIMITS = Limits(seconds=30)
 _OPENSSL_HEADERS = (
     "/usr/include/openssl/opensslv.h",
@@ -52,11 +54,12 @@ def _ninja_wheel() -> Path:
 
 
 def ccache(host: Host, cache: Path) -> Tool | Absence:
-    """ccache, when it is there: it makes the second compile of the same file short."""
-    path = host.which("ccache")
-    version = _version(path, host, cache) if path else None
-    if path and version:
-        return Tool(name="ccache", version=version, path=path)
+    """Ccache or sccache, when one is there: it makes the second compile of the same file short."""
+    for name in COMPILER_CACHES:
+        path = host.which(name)
+        version = _version(path, host, cache) if path else None
+        if path and version:
+            return Tool(name=name, version=version, path=path)
     return Absence(what="ccache", why="not on PATH; builds work without it, only slower again")
 
 

@@ -1,0 +1,59 @@
+"""A compiler cache, if it works: ccache or sccache, tried on one small file before a long build.
+
+A cache makes builds short and must never break one. ccache goes on alone when the remote storage
+that it is told to use cannot be reached, but would wait for it at every file; sccache does not even
+start then.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from llamabuild.host import Host, Limits
+from llamabuild.model import Compiler, Tool
+
+_LIMITS: Final = Limits(seconds=30)
+_BROKEN: Final = ("remote_storage_error", "remote_storage_timeout")
+"""What ccache notes of a compile whose remote storage did not answer (ccache's manual,
+``stats_log``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """What compilers are started with (empty: nothing), in which environment, and what is wrong
+    with it, in words."""
+
+    path: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
+    doubt: str = ""
+
+
+NO_LAUNCHER: Final = Launcher()
+
+
+def tried(tool: Tool | None, compiler: Compiler, *, host: Host, scratch: Path) -> Launcher:
+    """The launcher for a build, after it has compiled one file in ``scratch``."""
+    if tool is None:
+        return NO_LAUNCHER
+    source, notes = scratch / "launcher.c", scratch / "launcher.log"
+    source.write_text(f"/* {os.urandom(8).hex()} */ int nothing;\n")  # not in any cache yet
+    ended = host.run(
+        [tool.path, compiler.cc, "-c", str(source), "-o", str(source.with_suffix(".o"))],
+        limits=_LIMITS,
+        env={**host.environ, "CCACHE_STATSLOG": str(notes)},
+        cwd=scratch,
+    )
+    if ended.code != 0:
+        said = (ended.err or ended.out).strip().splitlines()
+        why = "it did not answer in time" if ended.timed_out else said[-1] if said else "it failed"
+        return Launcher(doubt=f"{tool.name} is not used: {why}")
+    if notes.exists() and set(notes.read_text().split()) & set(_BROKEN):
+        return Launcher(
+            path=tool.path,
+            environment=(("CCACHE_REMOTE_STORAGE", ""),),
+            doubt=f"{tool.name} cannot reach its remote storage and goes on without it",
+        )
+    return Launcher(path=tool.path)
