@@ -133,15 +133,17 @@ def _attempt(
         needed = (*wheels.requirements(source), *(n for t in decided.tools for n in t.requires))
         proving.environment(work, needed, host=host, cache=cache)
         try:
-            built = build.build(
-                decided,
-                source,
-                into=work,
-                host=host,
-                emit=emit,
-                launcher=_launcher(course, decided, host, cache, work, emit),
-                at_most=course.jobs,
-            )
+            with store.begun(cache, plan.key(decided)) as begun:
+                built = build.build(
+                    decided,
+                    source,
+                    into=work,
+                    begun=begun,
+                    host=host,
+                    emit=emit,
+                    launcher=_launcher(course, decided, host, cache, work, emit),
+                    at_most=course.jobs,
+                )
             proof = request.prove(built, work, host, emit)
         except (BuildFailed, ProofFailed) as failure:
             raise _with_log(failure, work / "build.log", cache) from failure

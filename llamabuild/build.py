@@ -1,7 +1,10 @@
 """Build: a plan and a source become compiled libraries, tools and a wheel. Not yet trusted.
 
-One compile serves both products. The build folder is always new: CMake's cache remembers too
-much (a folder once configured with GGML_NATIVE=ON keeps its ISA options OFF for ever).
+One compile serves both products. A plan is only ever configured in a new folder: CMake's cache
+remembers too much (a folder once configured with GGML_NATIVE=ON keeps its ISA options OFF for
+ever). What was configured, and compiled in part, by a run that was interrupted is taken up again by
+the next run with the same key, which is one with the same options and compiler; Ninja compiles what
+it has no complete record of.
 """
 
 from __future__ import annotations
@@ -9,15 +12,16 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import llamabuild
 from llamabuild import cmake, options, wheels
 from llamabuild import plan as planning
 from llamabuild.audit import compiled
 from llamabuild.backends import BACKENDS
 from llamabuild.errors import BuildFailed, DiskFull
-from llamabuild.events import Emit, OutputLine, Progress, StepEnded, StepStarted
+from llamabuild.events import Emit, Noticed, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
 from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher
@@ -51,12 +55,15 @@ def build(
     source: Source,
     *,
     into: Path,
+    begun: Path,
     host: Host,
     emit: Emit,
     launcher: Launcher = NO_LAUNCHER,
     at_most: int = 0,
 ) -> Build:
     """Configure, compile, collect. ``into`` is an empty folder; ``at_most`` bounds the jobs.
+    ``begun`` is where it is compiled: a build of the same plan and source that was interrupted
+    there goes on where it was.
 
     Raises ConfigError for options the tree does not have, BuildFailed with the log for the rest,
     DiskFull when there is no room.
@@ -65,8 +72,16 @@ def build(
     options.check(plan.flags, options.declared(source.tree))
     _room(into, host)
     log = into / "build.log"
-    folder = into / "build"
-    effective = _configure(plan, source, folder, log, host, emit, launcher)
+    folder = begun / "build"
+    done, state = begun / "configured", f"{llamabuild.__version__} {launcher.path}"
+    if done.exists() and done.read_text(encoding="utf-8") == state:
+        emit(Noticed(message="An interrupted build of the same plan goes on where it was."))
+    else:
+        done.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        _configure(plan, source, folder, log, host, emit, launcher)
+        done.write_text(state, encoding="utf-8")
+    effective = _effective(folder, source.tree)
     _compile(plan, folder, log, host, emit, at_most, launcher)
     prefix = into / "prefix"
     _collect(plan, folder, prefix)
@@ -99,8 +114,8 @@ def _configure(
     host: Host,
     emit: Emit,
     launcher: Launcher,
-) -> Mapping[str, str]:
-    """Configure, then read back what came of it. Returns the effective compiler options."""
+) -> None:
+    """Configure, then read back what came of it and compare it with the plan."""
     started = time.monotonic()
     emit(StepStarted(name="configure", title="Configuring with CMake"))
     folder.mkdir(parents=True)
@@ -121,9 +136,7 @@ def _configure(
         plan, compiled.units(folder), cmake.targets(folder), source.tree
     ):
         raise _unplanned("would be compiled", wrong, "configure", log)
-    effective = _effective(folder, source.tree)
     emit(StepEnded(name="configure", seconds=time.monotonic() - started))
-    return effective
 
 
 def _unplanned(what: str, wrong: Sequence[str], step: str, log: Path) -> BuildFailed:

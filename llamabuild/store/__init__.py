@@ -27,9 +27,9 @@ from llamabuild.errors import ConfigError, StoreError
 from llamabuild.events import Emit, Warned
 from llamabuild.model import Artifact, Manifest, Remedy
 from llamabuild.store.files import flush, flush_one, guarded, refusal, write
-from llamabuild.store.work import discard, locked, workdir
+from llamabuild.store.work import begun, discard, locked, workdir
 
-__all__ = ["guarded", "locked", "workdir"]
+__all__ = ["begun", "guarded", "locked", "workdir"]
 
 LAYOUT_VERSION = 1
 MANIFEST_VERSION = 1

@@ -9,11 +9,15 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from llamabuild.events import Emit, Noticed
 from llamabuild.store.files import guarded
+
+_KEPT = 3 * 86400.0
+"""Seconds for which a build that was interrupted can go on."""
 
 
 @contextlib.contextmanager
@@ -56,6 +60,28 @@ def workdir(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def begun(root: Path, key: str) -> Iterator[Path]:
+    """The folder that a build of ``key`` is compiled in, alone with it. It is there next time when
+    the build was interrupted or killed, for some days, and removed when it ended, well or not."""
+    import filelock
+
+    home = _made(root / "begun")
+    folder = home / key[:32]
+    with filelock.FileLock(home / f"{folder.name}.lock"):
+        folder.mkdir(exist_ok=True)
+        os.utime(folder)
+        for old in home.iterdir():
+            if old.is_dir() and old.stat().st_mtime < time.time() - _KEPT:
+                _sweep(old)
+        try:
+            yield folder
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:

@@ -19,7 +19,7 @@ from llamabuild import cmake, data
 from llamabuild.errors import BuildFailed, FetchError, ToolMissing
 from llamabuild.host import Finished, Host, Limits, python
 from llamabuild.model import Plan, Source
-from llamabuild.toolchains import cross
+from llamabuild.toolchains import cross, zig
 
 _HERE = Path(__file__).resolve().parent
 _LIMITS = Limits(seconds=600)
@@ -57,10 +57,14 @@ def pack(
 
 
 def platform(plan: Plan, host: Host) -> dict[str, str]:
-    """The variable that names the platform of a wheel for another architecture than this one's:
-    Python's ``sysconfig`` reads it for this purpose, and so does scikit-build-core."""
+    """The variable that names the platform of a wheel for another architecture or C library than
+    this machine's: Python's ``sysconfig`` reads it for this purpose, and so does scikit-build-core.
+    What is linked with an older glibc and needs nothing else is for every Linux (PEP 600)."""
     system, _, here = host.system()
     arch = cross.of_target(plan.compiler.target)
+    glibc = zig.libc(plan.compiler.target).partition(" ")[2].replace(".", "_")
+    if glibc and plan.backends == ("cpu",):
+        return {"_PYTHON_HOST_PLATFORM": f"manylinux_{glibc}-{arch}"}
     return {"_PYTHON_HOST_PLATFORM": f"{system}-{arch}"} if arch not in ("", here) else {}
 
 

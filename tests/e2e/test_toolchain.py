@@ -81,6 +81,8 @@ def test_the_cpu_is_used_as_by_any_other_compiler(made: dict[str, Any], cache: P
 def test_it_runs_on_older_systems(made: dict[str, Any]) -> None:
     """No symbol of a glibc newer than 2.28, and no library that not every system has."""
     folder = Path(made["path"])
+    (wheel,) = (folder / "wheel").glob("*.whl")
+    assert "-py3-none-manylinux_2_28_" in wheel.name
     for path in [*(folder / "lib").glob("*.so"), *(folder / "bin").glob("llama-*")]:
         found = elf.read(path)
         newest = dict(found.versions).get("GLIBC", "2.0")

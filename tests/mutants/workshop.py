@@ -30,6 +30,7 @@ from llamabuild.host import Limits, LocalHost
 from llamabuild.model import Build, Plan, Source, SourceOption
 from llamabuild.prove import crash
 from llamabuild.toolchains import tools
+from llamabuild.toolchains.launcher import Launcher
 from tests.mutants import table
 from tests.mutants.files import FILES, FINISHED
 from tests.mutants.surroundings import SURROUNDINGS, Subject, Surroundings
@@ -88,8 +89,10 @@ def _build(decided: Plan, pristine: Source, source: Source, place: Path, cache: 
     place.mkdir(parents=True)
     shutil.copytree(pristine.root, source.root, symlinks=True)
     proving.environment(place, wheels.requirements(source), host=_HOST, cache=cache)
-    launcher = getattr(tools.ccache(_HOST, cache), "path", "")
-    made = build.build(decided, source, into=place, host=_HOST, emit=silent, launcher=launcher)
+    launcher = Launcher(path=getattr(tools.ccache(_HOST, cache), "path", ""))
+    made = build.build(
+        decided, source, into=place, begun=place, host=_HOST, emit=silent, launcher=launcher
+    )
     wheels.install(made.wheel, wheels.interpreter_of(place / "venv", _HOST), _HOST)
     (place / "built").touch()
 

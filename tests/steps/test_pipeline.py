@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llamabuild import pipeline, recipes, store
+from llamabuild import pipeline, probe, recipes, store
 from llamabuild.errors import BuildFailed, ConfigError, IntegrityError, ProofFailed
 from llamabuild.events import Emit, Event, Healed, OutputLine, Progress, StepStarted, silent
 from llamabuild.host import Host, LocalHost
@@ -87,6 +87,34 @@ def test_a_failing_compile_says_where_and_keeps_the_log(root: Path, tmp_path: Pa
     assert "undeclared" in Path(caught.value.log).read_text()
     assert kill.inspect(root) == 0
     assert [path.name for path in (root / "work").iterdir()] == ["sweep.lock"]
+    assert not [path for path in (root / "begun").iterdir() if path.is_dir()]
+
+
+def test_an_interrupted_build_goes_on_where_it_was(root: Path, pin: Pin) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.name == "compile" and event.done >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        provision(root, pin, emit=interrupt)
+    (begun,) = [path for path in (root / "begun").iterdir() if path.is_dir()]
+    made = {path: path.stat().st_mtime_ns for path in begun.rglob("*.o")}
+    assert made
+    told: list[Event] = []
+    kept: dict[Path, int] = {}
+
+    def watch(event: Event) -> None:
+        told.append(event)
+        if isinstance(event, StepStarted) and event.name == "wheel":
+            kept.update({path: path.stat().st_mtime_ns for path in made if path.exists()})
+
+    artifact = provision(root, pin, emit=watch)
+    assert any("goes on where it was" in str(event) for event in told)
+    assert "configure" not in [one.name for one in told if isinstance(one, StepStarted)]
+    assert len([path for path in made if kept[path] == made[path]]) >= len(made) - 2
+    assert artifact.manifest.proof.checks
+    assert kill.inspect(root) == 1
+    assert not [path for path in (root / "begun").iterdir() if path.is_dir()]
 
 
 def test_an_option_that_the_tree_does_not_have_is_named(root: Path, pin: Pin) -> None:
@@ -126,7 +154,7 @@ def test_an_unproved_build_is_healed_recorded_and_found_again(root: Path, pin: P
             proof=picky,
         )
 
-    hardware = pipeline.probe.probe(LocalHost(), cache=root)[0]
+    hardware = probe.probe(LocalHost(), cache=root)[0]
     if not any(feature.name == "avx2" and feature.usable for feature in hardware.cpu.features):
         pytest.skip("this CPU has no AVX2 to do without")
     made = make(seen.append)
