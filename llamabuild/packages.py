@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -29,6 +30,12 @@ _FAMILIES: Final[Mapping[str, str]] = {
 }
 """``ID`` and ``ID_LIKE`` of ``/etc/os-release``, in lower case → package manager. Derived systems
 (Mint, Zorin, Nobara, Garuda …) are found by their ``ID_LIKE``."""
+_SURE: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("apt", "dnf", "zypper", "pkg"), ("-y",)),
+    "pacman": ("--noconfirm",),
+}
+"""How a package manager is told not to ask."""
+_NAME: Final = re.compile(r"-?[A-Za-z0-9][A-Za-z0-9.+_:-]*")
 _BY_HAND: Final = "Install it by hand: no package manager is known to have it."
 
 
@@ -65,6 +72,24 @@ def install(host: Host, *packages: Mapping[str, str]) -> str:
     if here:  # last, so that nothing follows what is to be copied
         parts.append(f"Run: {_sudo(host, mine)}{_command(mine, here)}")
     return _sentences(dict.fromkeys(parts)) or _BY_HAND
+
+
+def command(hint: str) -> tuple[str, ...]:
+    """The command that a hint of :func:`install` ends with, so that it asks nothing; empty where it
+    has none.
+
+    >>> command("Run: sudo apt install g++")
+    ('sudo', 'apt', 'install', '-y', 'g++')
+    >>> command("Run: brew install openblas"), command("Update the driver.")
+    (('brew', 'install', 'openblas'), ())
+    """
+    words = hint.rpartition("Run: ")[2].split() if "Run: " in hint else []
+    bare = words[1:] if words[:1] == ["sudo"] else words
+    known = COMMANDS.get(bare[0], "").split() if bare else []
+    if not known or bare[: len(known)] != known or not all(map(_NAME.fullmatch, bare)):
+        return ()
+    sure = _SURE.get(bare[0], ())
+    return (*words[: len(words) - len(bare)], *known, *sure, *bare[len(known) :])
 
 
 def _sudo(host: Host, manager: str) -> str:

@@ -6,15 +6,17 @@ before anything is fetched.
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llamabuild import kits, probe
+from llamabuild import kits, packages, probe
 from llamabuild.backends import BACKENDS
-from llamabuild.errors import ConfigError, DiskFull, FetchError, ToolMissing
-from llamabuild.events import Emit, Noticed, Warned
+from llamabuild.errors import ConfigError, DiskFull, FetchError, LlamabuildError, ToolMissing
+from llamabuild.events import Emit, Noticed, OutputLine, StepEnded, StepStarted, Warned
 from llamabuild.host import Host, equipped
 from llamabuild.model import Hardware, Kit, Recipe, Toolchain
 from llamabuild.toolchains import NO_COMPILER, compilers, nvidia, zig
@@ -67,6 +69,27 @@ def equip(recipe: Recipe, hardware: Hardware, toolchain: Toolchain, means: Means
     new = _compiler(toolchain, means)
     found = _toolkits(recipe, hardware, means)
     return equipped(means.host, **found) if new or found else None
+
+
+def install(error: LlamabuildError, means: Means) -> None:
+    """Run the command that the hint of an error ends with. It may need root, so this is only done
+    for who said so. Raises the error itself where it has none, ToolMissing when it fails."""
+    argv = packages.command(error.hint)
+    if not argv:
+        raise error
+    means.emit(StepStarted(name="install", title=f"Running {shlex.join(argv)}"))
+
+    def tell(line: str) -> None:
+        means.emit(OutputLine(step="install", line=line))
+
+    started = time.monotonic()
+    log = means.cache / "install.log"
+    code = means.host.stream(argv, on_line=tell, log=log, env=means.host.environ)
+    if code != 0:
+        raise ToolMissing(
+            f"{shlex.join(argv)} ended with exit code {code}", f"What it said is in {log}"
+        )
+    means.emit(StepEnded(name="install", seconds=time.monotonic() - started))
 
 
 def _compiler(toolchain: Toolchain, means: Means) -> bool:

@@ -12,7 +12,7 @@ import click
 
 from llamabuild.cli.shared import Settings, command, main_group, settings, with_toolchain
 from llamabuild.cli.shared import recipe as load_recipe
-from llamabuild.errors import ConfigError
+from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
 
 if TYPE_CHECKING:
     from llamabuild.elsewhere import Target
@@ -36,11 +36,20 @@ def _for_machine(command: _Command) -> _Command:
     )(command)
 
 
+def _yes(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--yes",
+        is_flag=True,
+        help="Run the command that installs what is missing, where one is shown. It may need root.",
+    )(command)
+
+
 @command("setup", "llamabuild setup; llamabuild setup cpu-portable --into .venv")
 @click.argument("recipe", default="auto")
 @click.option("--into", type=click.Path(path_type=Path), help="Install the wheel into this venv.")
 @_for_machine
 @with_toolchain
+@_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def setup(
     recipe: str,
@@ -48,6 +57,7 @@ def setup(
     machine: Path | None,
     runner: str | None,
     toolchain: str,
+    yes: bool,
     offline: bool,
     as_json: bool,
     cache: Path | None,
@@ -66,7 +76,7 @@ def setup(
             )
         if into:
             _check_environment(into, use)
-        artifact = _provision(use, recipe, target, toolchain, offline=offline)
+        artifact = _provision(use, recipe, target, toolchain, yes=yes, offline=offline)
         if into:
             pipeline.install(
                 artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
@@ -98,32 +108,44 @@ def _target(machine: Path | None, runner: str | None) -> Target | None:
 
 
 def _provision(
-    use: Settings, name: str, target: Target | None, toolchain: str, *, offline: bool
+    use: Settings, name: str, target: Target | None, toolchain: str, *, yes: bool, offline: bool
 ) -> Artifact:
-    from llamabuild import pins, pipeline
+    from llamabuild import pins, pipeline, provide
 
-    return pipeline.provision(
-        load_recipe(name),
-        pins.default_pin(),
-        host=use.host,
-        cache=use.cache,
-        emit=use.reporter,
-        offline=offline,
-        target=target,
-        toolchain=toolchain,
-    )
+    def provided() -> Artifact:
+        return pipeline.provision(
+            load_recipe(name),
+            pins.default_pin(),
+            host=use.host,
+            cache=use.cache,
+            emit=use.reporter,
+            offline=offline,
+            target=target,
+            toolchain=toolchain,
+        )
+
+    try:
+        return provided()
+    except (ToolMissing, UnsupportedHardware) as error:
+        if not yes:
+            raise
+        means = provide.Means(asked=toolchain, host=use.host, cache=use.cache, emit=use.reporter)
+        provide.install(error, means)
+    return provided()
 
 
 @command("build", "PREFIX=$(llamabuild build cpu-portable)")
 @click.argument("recipe", default="auto")
 @_for_machine
 @with_toolchain
+@_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def build(
     recipe: str,
     machine: Path | None,
     runner: str | None,
     toolchain: str,
+    yes: bool,
     offline: bool,
     as_json: bool,
     cache: Path | None,
@@ -133,7 +155,9 @@ def build(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        artifact = _provision(use, recipe, _target(machine, runner), toolchain, offline=offline)
+        artifact = _provision(
+            use, recipe, _target(machine, runner), toolchain, yes=yes, offline=offline
+        )
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else str(artifact.path))
 

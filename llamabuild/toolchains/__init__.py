@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from llamabuild import packages
 from llamabuild.host import Host
 from llamabuild.model import Absence, Compiler, Tool, Toolchain
 from llamabuild.toolchains import compilers, msvc, tools, zig
@@ -16,6 +18,15 @@ NO_COMPILER = Absence(
     "--install",
 )
 
+_PACKAGES = {
+    "apt": "g++",
+    "dnf": "gcc-c++",
+    "pacman": "gcc",
+    "apk": "g++ linux-headers",
+    "zypper": "gcc-c++",
+    "pkg": "clang",
+    "else": "macOS: xcode-select --install; Windows: Visual Studio Build Tools with C++",
+}
 _NOT_OPENSSL = Absence(
     what="openssl",
     why="the compiler builds for older systems than this one, which have other libraries; "
@@ -75,7 +86,7 @@ def _pairs(
 
 def _none(host: Host) -> Absence:
     if not compilers.explicit(host.environ):
-        return NO_COMPILER
+        return replace(NO_COMPILER, hint=packages.install(host, _PACKAGES))
     names = " and ".join(compilers.chosen(host.environ))
     return Absence(
         what="compiler",
