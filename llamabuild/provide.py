@@ -130,8 +130,10 @@ def _toolkits(recipe: Recipe, hardware: Hardware, means: Means) -> dict[str, str
 
 
 def _lacking(recipe: Recipe, hardware: Hardware, means: Means) -> Iterator[tuple[str, Kit]]:
-    """The kits that would help, each with the variable that names it."""
-    known = _known(means.host) if means.asked != "machine" else {}
+    """The kits that would help, each with the variable that names it. A kit builds for machines of
+    the architecture that it runs on."""
+    here = hardware.arch == means.host.system()[2]
+    known = _known(means.host) if here and means.asked != "machine" else {}
     for name, backend in BACKENDS.items():
         devices = tuple(one for one in hardware.devices if one.backend == name and one.lacks)
         wanted = recipe.backends == ("auto",) or name in recipe.backends

@@ -12,6 +12,7 @@ from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.events import Event, Warned
 from llamabuild.host import Finished
 from llamabuild.model import Plan, Recipe
+from llamabuild.provide import Means
 from llamabuild.proving import prove_in
 from tests.unit import values
 from tests.unit.recorded import RecordedHost
@@ -46,15 +47,8 @@ def recipe(name: str = "cpu-native") -> Recipe:
 def request(
     machine: str, cache: Path, told: list[Event], *, wanted: str = "cpu-native", runner: str = ""
 ) -> Request:
-    return pipeline._request(
-        recipe(wanted),
-        values.pin(),
-        target(machine, runner),
-        host=host(),
-        cache=cache,
-        emit=told.append,
-        proof=prove_in,
-    )
+    means = Means(asked="auto", host=host(), cache=cache, emit=told.append)
+    return pipeline._request(recipe(wanted), values.pin(), target(machine, runner), means, prove_in)
 
 
 def decided(machine: str, cache: Path, wanted: str = "cpu-native", runner: str = "") -> Plan:
