@@ -1,6 +1,6 @@
 """CUDA compiled for a GPU that need not be here: audited, proved on the CPU, and on the GPU where
-there is one. It compiles for half an hour: ``make e2e-cuda`` asks for it. ``CUDA_HOME`` says where
-the toolkit is when it is not in a usual place.
+there is one. It compiles for half an hour: ``make e2e-cuda`` asks for it. A toolkit of this machine
+is used (``CUDA_HOME`` says where it is when it is not in a usual place), else one is brought along.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llamabuild import audit, proving, store
+from llamabuild import audit, proving, store, wheels
 from llamabuild.audit.expected import device_codes
 from llamabuild.backends import cuda, cuda_toolkits
 from llamabuild.errors import ProofFailed
@@ -34,10 +35,6 @@ pytestmark = [
     pytest.mark.skipif(
         os.environ.get("LLAMABUILD_E2E") != "cuda",
         reason="compiles for half an hour; LLAMABUILD_E2E=cuda (make e2e-cuda) asks for it",
-    ),
-    pytest.mark.skipif(
-        not cuda_toolkits.present(HOST),
-        reason="there is no CUDA toolkit here; CUDA_HOME says where one is",
     ),
 ]
 
@@ -90,6 +87,32 @@ def test_the_cpu_path_is_proved_and_the_rest_is_marked(made: dict[str, Any]) -> 
         assert not proof["unrun"]
     else:
         assert proof["unrun"] == ["cuda"]
+
+
+IMPORTED = """
+import sys
+from llama_cpp import llama_cpp
+llama_cpp.llama_backend_init()
+paths = {line.split(maxsplit=5)[-1].strip() for line in open("/proc/self/maps") if "/" in line}
+print("\\n".join(path for path in paths if "libcublas" in path or "libcudart" in path))
+"""
+
+
+def test_the_wheel_finds_its_libraries_in_a_fresh_environment(
+    made: dict[str, Any], tmp_path: Path
+) -> None:
+    """Without a toolkit and without a driver: NVIDIA's wheels are among its requirements."""
+    if cuda_toolkits.present(HOST):
+        pytest.skip("it was made with a toolkit of this machine")
+    (wheel,) = (Path(made["path"]) / "wheel").glob("*.whl")
+    assert any(one.startswith("nvidia-cublas") for one in wheels.requirements_of(wheel))
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    argv = [str(python), "-I", "-c", IMPORTED]
+    told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    assert len(told) >= 2
+    assert all(path.startswith(str(tmp_path)) for path in told), told
 
 
 def test_on_a_gpu_it_is_proved_there(made: dict[str, Any], run: Run) -> None:
