@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden fuzz versions look mutants kills bench \
+.PHONY: help setup test check unit golden fuzz versions look mutants kills bench rebuild \
 	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain clean
 
 help:  ## this list
@@ -62,6 +62,9 @@ kills: .venv/ready  ## 100 kills at random moments, a few of them on the real bu
 
 bench: .venv/ready  ## speed of the result and of setup against what users do today (about 25 minutes)
 	$(BIN)/python benchmarks/bench.py
+
+rebuild: .venv/ready  ## what one changed option costs with a warm compiler cache (8 minutes)
+	$(BIN)/python benchmarks/rebuild.py
 
 clean:  ## remove the virtual environment and tool caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
