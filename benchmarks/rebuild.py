@@ -1,6 +1,6 @@
 """What a build costs when one option changes and the compiler cache is warm, against a cold one.
 
-One run: ``setup cpu-native`` with nothing cached, then two recipes that differ from it in one option,
+One run: ``setup cpu-native`` with nothing cached, then two recipes that differ in one option,
 the second with a remote storage that cannot be reached. Prints seconds and ratios, asserts nothing.
 """
 
