@@ -132,7 +132,7 @@ def devices(log: str) -> tuple[str, ...]:
 
     >>> devices("cmn  common_param:   - CPU     : AMD EPYC (24105 MiB, 24105 MiB free)\\n"
     ...         "llama_model_load_from_file_impl: using device CUDA0 (NVIDIA H200) - 9 MiB free\\n"
-    ...         "llama_prepare_model_devices: using device Vulkan0 (Some (LLVM)) (x id) - 9 MiB free")
+    ...         "llama_prepare: using device Vulkan0 (Some (LLVM)) (x id) - 9 MiB free")
     ('CPU: AMD EPYC', 'CUDA0: NVIDIA H200', 'Vulkan0: Some (LLVM)')
     """
     found = (match.groups("") for match in _DEVICE.finditer(log))
