@@ -43,7 +43,10 @@ _CPU_ONLY = (
     ("--no-kv-offload", ("--no-kv-offload",)),
     ("--no-op-offload", ("--no-op-offload",)),
 )
-_DEVICE = re.compile(r"common_param: +- (\S+) *: (.+?) \(\d+ MiB|using device (\S+) \((.+?)\)")
+_DEVICE = re.compile(
+    r"common_param: +- (\S+) *: (.+?) \(\d+ MiB"
+    r"|using device (\S+) \((.+?)\)(?: \([^()]*\))? - \d+ MiB"
+)
 _T = TypeVar("_T")
 
 
@@ -128,8 +131,9 @@ def devices(log: str) -> tuple[str, ...]:
     """The devices that a server's log names, as ``name: description``.
 
     >>> devices("cmn  common_param:   - CPU     : AMD EPYC (24105 MiB, 24105 MiB free)\\n"
-    ...         "llama_model_load_from_file_impl: using device CUDA0 (NVIDIA H200) - 9 MiB free")
-    ('CPU: AMD EPYC', 'CUDA0: NVIDIA H200')
+    ...         "llama_model_load_from_file_impl: using device CUDA0 (NVIDIA H200) - 9 MiB free\\n"
+    ...         "llama_prepare: using device Vulkan0 (Some (LLVM)) (x id) - 9 MiB free")
+    ('CPU: AMD EPYC', 'CUDA0: NVIDIA H200', 'Vulkan0: Some (LLVM)')
     """
     found = (match.groups("") for match in _DEVICE.finditer(log))
     return tuple(dict.fromkeys(f"{a or c}: {b or d}" for a, b, c, d in found))
