@@ -39,7 +39,7 @@ versions: .venv/ready  ## configure every pinned llama.cpp, compare with the pla
 look: .venv/ready  ## how long probe, plan and a fleet of 200 machines take
 	$(BIN)/python benchmarks/look.py
 
-mutants: .venv/ready  ## 76 broken builds and surroundings, each caught by the proof? (about 30 minutes)
+mutants: .venv/ready  ## 77 broken builds and surroundings, each caught by the proof? (about 30 minutes)
 	$(BIN)/python -m tests.mutants
 
 e2e-vulkan: .venv/ready  ## Vulkan from nothing to a proof on a Vulkan device, software will do (20 minutes)

@@ -42,15 +42,16 @@ def prove_here(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
 
 
 def audited(built: Build, host: Host, emit: Emit) -> Check:
-    """Compare the files of a build with its plan. Raises ProofFailed("audit") with what differs."""
+    """Compare the files of a build with its plan. Raises ProofFailed with what differs."""
     try:
         inventory = audit.look(built.prefix, host, instructions=_with_kernels)
     except IntegrityError as error:
-        raise failed("audit", "audit", error.message) from error
+        raise failed("load", "audit", error.message) from error
     for line in inventory.unread:
         emit(Noticed(message=f"Not looked at: {line}"))
     if wrong := audit.differences(built.plan, inventory):
-        raise failed("audit", "audit", f"not as planned: {'; '.join(wrong)}")
+        kind = audit.kind(built.plan, inventory)
+        raise failed(kind, "audit", f"not as planned: {'; '.join(wrong)}")
     code = sorted(
         {f"{one.kind} {one.architecture}" for x in inventory.binaries for one in x.device_code}
     )

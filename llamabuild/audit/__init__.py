@@ -8,7 +8,7 @@ compiled.
 from __future__ import annotations
 
 from llamabuild.audit.compiled import Unit
-from llamabuild.audit.expected import differences
+from llamabuild.audit.expected import differences, kind
 from llamabuild.audit.inventory import Binary, Inventory, Missing, Packed, look
 
-__all__ = ["Binary", "Inventory", "Missing", "Packed", "Unit", "differences", "look"]
+__all__ = ["Binary", "Inventory", "Missing", "Packed", "Unit", "differences", "kind", "look"]

@@ -34,6 +34,17 @@ def differences(plan: Plan, inventory: Inventory) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def kind(plan: Plan, inventory: Inventory) -> str:
+    """The kind of failure that differences are: what they would be for who runs the build all the
+    same. A back-end that is not there computes on the CPU; a library that is not there ends it."""
+    if any(name != "cpu" for name in _absent(plan, inventory)):
+        return "silent-cpu"
+    needed = (line for one in inventory.binaries for line in _needed(plan, one, inventory))
+    if any(needed) or any(_missing(inventory)):
+        return "library-missing"
+    return "audit"
+
+
 def architecture(plan: Plan) -> str:
     """The processor architecture that a plan's compiler makes code for.
 
@@ -145,14 +156,22 @@ def _libraries(plan: Plan, inventory: Inventory) -> Iterator[str]:
     if not inventory.binaries:
         yield from () if inventory.unread else ("there is no library and no program",)
         return
-    for backend in plan.backends:
-        mine = [one for one in inventory.binaries if one.name.startswith(f"libggml-{backend}")]
-        kinds = {code.kind for one in mine for code in one.device_code}
-        if not mine:
-            yield f"there is no library libggml-{backend}"
-        elif backend == "vulkan" and "spirv" not in kinds:
-            yield f"{mine[0].path} has no SPIR-V modules"
+    yield from (f"there is no library libggml-{name}" for name in _absent(plan, inventory))
+    for one in inventory.binaries:
+        kinds = {code.kind for code in one.device_code}
+        if one.name.startswith("libggml-vulkan") and "spirv" not in kinds:
+            yield f"{one.path} has no SPIR-V modules"
     yield from _variants(plan, {one.name for one in inventory.binaries})
+
+
+def _absent(plan: Plan, inventory: Inventory) -> list[str]:
+    """The back-ends without a library of their own."""
+    names = [one.name for one in inventory.binaries]
+    return [
+        backend
+        for backend in plan.backends
+        if not any(name.startswith(f"libggml-{backend}") for name in names)
+    ]
 
 
 def _variants(plan: Plan, names: set[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild.audit import Binary, Inventory, Missing, Packed, differences
+from llamabuild.audit import Binary, Inventory, Missing, Packed, differences, kind
 from llamabuild.audit.device_code import DeviceCode
 from llamabuild.audit.elf import Elf
 from llamabuild.audit.isa import Isa, Use
@@ -161,6 +161,16 @@ def test_libraries_of_back_ends() -> None:
     assert said(of, CPU, empty) == ("lib/libggml-vulkan.so has no SPIR-V modules",)
     code = (DeviceCode(kind="spirv", architecture="1.5", count=900),)
     assert said(of, CPU, replace(empty, device_code=code)) == ()
+
+
+def test_what_a_difference_would_be_for_who_runs_it() -> None:
+    whole = Inventory(root=Path("/p"), binaries=(CPU, binary("libggml-vulkan.so")))
+    assert kind(planned("vulkan"), whole) == "audit"
+    assert kind(planned("vulkan"), replace(whole, binaries=(CPU,))) == "silent-cpu"
+    needy = binary("libggml.so", needed=("libggml-cpu.so", "libstrange.so"))
+    assert kind(planned(), replace(whole, binaries=(CPU, needy))) == "library-missing"
+    lost = (Missing(path="lib/libggml.so", needed="libstrange.so"),)
+    assert kind(planned(), replace(whole, binaries=(CPU,), missing=lost)) == "library-missing"
 
 
 def test_nothing_there_and_nothing_that_could_be_read() -> None:
