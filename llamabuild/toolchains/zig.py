@@ -24,9 +24,9 @@ _LIMITS: Final = Limits(seconds=900)
 _COMPILER: Final = """#!/bin/sh
 # {identity}
 here=${{0%/*}}
-if [ "$*" = -dumpmachine ]; then echo {arch}-linux-gnu.{glibc}; exit; fi
+if [ "$*" = -dumpmachine ]; then echo {target}; exit; fi
 ZIG_GLOBAL_CACHE_DIR="$here/../cache" ZIG_LOCAL_CACHE_DIR="$here/../cache" \\
-exec "$here/../ziglang/zig" {tool} -target {arch}-linux-gnu.{glibc} -mcpu=baseline "$@"
+exec "$here/../ziglang/zig" {tool} -target {target} -mcpu=baseline "$@"
 """
 _TOOL: Final = """#!/bin/sh
 # {identity}
@@ -41,8 +41,10 @@ _WARM: Final = (
 def ready(kit: Kit, folder: Path, host: Host) -> None:
     """Programs with the names that build tools look for, and zig's libraries, which it compiles
     from source before their first use (a minute). Raises ToolMissing when it does not work."""
-    arch = host.system()[2]
-    names = {"identity": kits.folder(kit, Path()).name, "arch": arch, "glibc": GLIBC}
+    names = {
+        "identity": kits.folder(kit, Path()).name,
+        "target": target(host.system()[2], host.libc()),
+    }
     programs = folder / "bin"
     programs.mkdir()
     for name, text in (
@@ -66,6 +68,25 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:
                 f"the compiler of the kit {kit.name} does not work here: {said}",
                 "Install a C++ compiler: Debian, Ubuntu: apt install g++.",
             )
+
+
+def target(arch: str, machine: str) -> str:
+    """What is compiled for on a machine with this C library: an old glibc, though none newer than
+    the machine's, where the result is proved; or musl.
+
+    >>> target("x86_64", "glibc 2.36"), target("aarch64", "glibc 2.17")
+    ('x86_64-linux-gnu.2.28', 'aarch64-linux-gnu.2.17')
+    >>> target("x86_64", "musl 1.2")
+    'x86_64-linux-musl'
+    """
+    family, _, version = machine.partition(" ")
+    if family == "musl":
+        return f"{arch}-linux-musl"
+    return f"{arch}-linux-gnu.{min(GLIBC, version or GLIBC, key=_numbers)}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def libc(target: str) -> str:
