@@ -24,6 +24,7 @@ from llamabuild.errors import BuildFailed, DiskFull
 from llamabuild.events import Emit, Noticed, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
+from llamabuild.toolchains import zig
 from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher
 
 DISK_NEEDED = 500_000_000
@@ -85,6 +86,7 @@ def build(
     _compile(plan, folder, log, host, emit, at_most, launcher)
     prefix = into / "prefix"
     _collect(plan, folder, prefix)
+    _carry(plan, prefix)
     wheel = _wheel(plan, source, prefix, into, log, host, emit)
     shutil.copy(log, prefix / "build.log")
     return Build(
@@ -251,6 +253,12 @@ def _collect(plan: Plan, folder: Path, prefix: Path) -> None:
         for file in target.files:
             if target.kind in _PLACES and file.is_file() and _wanted(target, plan):
                 shutil.copy2(file, prefix / _PLACES[target.kind] / file.name)
+
+
+def _carry(plan: Plan, prefix: Path) -> None:
+    """The C++ library of a compiler that brings its own."""
+    if library := zig.runtime(plan.compiler.cxx):
+        shutil.copy2(library, prefix / "lib" / library.name)
 
 
 def _wanted(target: cmake.Target, plan: Plan) -> bool:

@@ -4,6 +4,10 @@ By itself zig compiles for the very processor it runs on; here it starts at the 
 compilers do, and the plan says what comes on top. It links with an old glibc's symbols whatever
 machine it runs on, so that the result runs on every Linux that has that glibc or a newer one. It
 has no OpenMP: ggml's own threads take its place.
+
+It links a hidden C++ library into every shared library, and an exception that crosses libraries is
+then caught by nobody. So one shared library is made of it, which what is linked from objects uses
+and every build carries.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from llamabuild import kits
 from llamabuild.errors import ToolMissing
 from llamabuild.host import Host, Limits
 from llamabuild.model import Kit
+from llamabuild.toolchains import visible
 
 KIT: Final = "zig"
 GLIBC: Final = "2.28"
@@ -28,11 +33,32 @@ if [ "$*" = -dumpmachine ]; then echo {target}; exit; fi
 ZIG_GLOBAL_CACHE_DIR="$here/../cache" ZIG_LOCAL_CACHE_DIR="$here/../cache" \\
 exec "$here/../ziglang/zig" {tool} -target {target} -mcpu=baseline "$@"
 """
+_LINKER: Final = """#!/bin/sh
+# {identity}
+here=${{0%/*}}
+if [ "$*" = -dumpmachine ]; then echo {target}; exit; fi
+objects=
+for word in "$@"; do
+  case $word in
+    -c|-E|-S|-M|-MM|-fsyntax-only|*.c|*.cc|*.cpp|*.cxx) objects=no ;;
+    *.o) objects=${{objects:-yes}} ;;
+  esac
+done
+export ZIG_GLOBAL_CACHE_DIR="$here/../cache" ZIG_LOCAL_CACHE_DIR="$here/../cache"
+if [ "$objects" = yes ]; then
+  exec "$here/../ziglang/zig" cc -target {target} -mcpu=baseline "$@" "$here/../lib/{runtime}"
+fi
+exec "$here/../ziglang/zig" c++ -target {target} -mcpu=baseline "$@"
+"""
+"""With the C driver nothing of zig's own C++ library is linked."""
 _TOOL: Final = """#!/bin/sh
 # {identity}
 exec "${{0%/*}}/../ziglang/zig" {tool} "$@"
 """
-_PROGRAMS: Final = {"zig-cc": _COMPILER, "zig-c++": _COMPILER, "ar": _TOOL, "ranlib": _TOOL}
+_PROGRAMS: Final = {"zig-cc": _COMPILER, "zig-c++": _LINKER, "ar": _TOOL, "ranlib": _TOOL}
+RUNTIME: Final = "libllamabuild-cxx.so"
+"""zig's C++ library, C++ ABI library and unwinder as one shared library."""
+_ARCHIVES: Final = ("libc++.a", "libc++abi.a", "libunwind.a")
 _WARM: Final = (
     '#include <stdexcept>\nint main() { try { throw std::runtime_error(""); } catch (...) {} }\n'
 )
@@ -47,27 +73,46 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:
     }
     programs = folder / "bin"
     programs.mkdir()
-    for name, text in (
-        ("zig-cc", _COMPILER),
-        ("zig-c++", _COMPILER),
-        ("ar", _TOOL),
-        ("ranlib", _TOOL),
-    ):
+    for name, text in _PROGRAMS.items():
         program = programs / name
-        program.write_text(text.format(tool=name.removeprefix("zig-"), **names))
+        tool = name.removeprefix("zig-")
+        program.write_text(text.format(tool=tool, runtime=RUNTIME, **names))
         program.chmod(0o755)
     source = folder / "cache" / "warm.cpp"
     source.parent.mkdir()
     source.write_text(_WARM)
-    for options in (("-O2",), ("-O2", "-fPIC", "-shared")):
-        argv = [str(programs / "zig-c++"), *options, str(source), "-o", str(source.with_suffix(""))]
-        ended = host.run(argv, limits=_LIMITS)
-        if ended.code != 0:
-            said = (ended.err or ended.out or "it hangs").strip().splitlines()[-1]
-            raise ToolMissing(
-                f"the compiler of the kit {kit.name} does not work here: {said}",
-                "Install a C++ compiler: Debian, Ubuntu: apt install g++.",
-            )
+    for options in (("-O3",), ("-O3", "-fPIC", "-shared")):
+        made = str(source.with_suffix(".out"))
+        _run((str(programs / "zig-c++"), *options, str(source), "-o", made), kit, host)
+    _shared(folder, kit, host)
+
+
+def _shared(folder: Path, kit: Kit, host: Host) -> None:
+    """Make the shared library of the archives that zig has just compiled."""
+    (folder / "lib").mkdir()
+    archives = []
+    for name in _ARCHIVES:
+        newest = max(folder.glob(f"cache/o/*/{name}"), key=lambda path: path.stat().st_mtime)
+        archives.append(folder / "lib" / name)
+        archives[-1].write_bytes(visible.shown(newest.read_bytes()))
+    argv = (
+        *(str(folder / "bin" / "zig-cc"), "-O3", "-shared", "-Wl,-Bsymbolic"),
+        *("-Wl,--whole-archive", *map(str, archives), "-Wl,--no-whole-archive"),
+        *(f"-Wl,-soname,{RUNTIME}", "-o", str(folder / "lib" / RUNTIME)),
+    )
+    _run(argv, kit, host)
+    for archive in archives:
+        archive.unlink()
+
+
+def _run(argv: tuple[str, ...], kit: Kit, host: Host) -> None:
+    ended = host.run(argv, limits=_LIMITS)
+    if ended.code != 0:
+        said = (ended.err or ended.out or "it hangs").strip().splitlines()[-1]
+        raise ToolMissing(
+            f"the compiler of the kit {kit.name} does not work here: {said}",
+            "Install a C++ compiler: Debian, Ubuntu: apt install g++.",
+        )
 
 
 def target(arch: str, machine: str) -> str:
@@ -109,3 +154,10 @@ def compiler(host: Host, cache: Path) -> tuple[str, str] | None:
     programs = kits.folder(kit, cache) / "bin"
     pair = (str(programs / "zig-cc"), str(programs / "zig-c++"))
     return pair if host.exists(pair[1]) else None
+
+
+def runtime(cxx: str) -> Path | None:
+    """The shared library that everything needs which the kit's C++ compiler links; None for other
+    compilers."""
+    path = Path(cxx).parent.parent / "lib" / RUNTIME
+    return path if Path(cxx).name == "zig-c++" and path.is_file() else None

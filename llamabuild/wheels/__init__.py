@@ -24,7 +24,7 @@ from llamabuild.toolchains import cross, zig
 _HERE = Path(__file__).resolve().parent
 _LIMITS = Limits(seconds=600)
 _QUIET = ("--disable-pip-version-check", "--no-input", "--quiet")
-_LIBRARY = re.compile(r"^(lib)?(llama|mtmd|ggml(-.+)?)\.(so|dylib|dll)$")
+_LIBRARY = re.compile(r"^(lib)?(llama|mtmd|ggml(-.+)?|llamabuild-cxx)\.(so|dylib|dll)$")
 _EPOCH = "1700000000"
 """A fixed time for the archive's entries: the same files give the same wheel."""
 
