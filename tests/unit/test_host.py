@@ -23,6 +23,37 @@ def test_no_limit(text: str) -> None:
     assert cgroup.memory({"/sys/fs/cgroup/memory.max": text}.get) == (0, 0)
 
 
+NESTED = {
+    "/proc/self/cgroup": "4:memory:/jobs/17\n3:cpu,cpuacct:/jobs/17\n0::/user.slice/run-1.scope\n",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+    "/sys/fs/cgroup/memory/jobs/memory.limit_in_bytes": "4000",
+    "/sys/fs/cgroup/memory/jobs/memory.usage_in_bytes": "1000",
+    "/sys/fs/cgroup/memory/jobs/memory.stat": "cache 600\ntotal_inactive_file 400\n",
+    "/sys/fs/cgroup/memory/jobs/17/memory.limit_in_bytes": "8000",
+}
+
+
+def test_the_tightest_limit_above_a_process_counts_and_caches_do_not() -> None:
+    assert cgroup.memory(NESTED.get) == (4000, 600)
+    scope = "/sys/fs/cgroup/user.slice/run-1.scope"
+    newer = {
+        **NESTED,
+        f"{scope}/memory.max": "2000",
+        f"{scope}/memory.current": "500",
+        f"{scope}/memory.stat": "anon 1\ninactive_file 100\n",
+        f"{scope}/cpu.max": "50000 100000",
+        "/sys/fs/cgroup/user.slice/cpu.max": "150000 100000",
+    }
+    assert cgroup.memory(newer.get) == (2000, 400)
+    assert cgroup.cores(newer.get) == 0.5
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "0::", "1:memory", "4:memory:/../..\n"])
+def test_any_text_names_some_cgroup(text: str) -> None:
+    files = {"/proc/self/cgroup": text, "/sys/fs/cgroup/memory.max": "7"}
+    assert cgroup.memory(files.get) == (7, 0)
+
+
 @pytest.mark.parametrize(
     ("files", "cores"),
     [
