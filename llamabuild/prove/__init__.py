@@ -28,6 +28,7 @@ from llamabuild.prove.reference import Distance
 THREADS_AT_MOST = 16
 """More do not make tiny models faster, and two already show what goes wrong with threads."""
 _OVER_HTTP = ("Q8_0 decoder", "F16 encoder")
+"""Cases that servers are asked with as well: each is a start of the program."""
 _SLOW = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
 """Weight types with tables: Mesa's software Vulkan took from 15 s to over 15 minutes for each."""
 _SLOW_START = 20.0
@@ -156,7 +157,6 @@ def _checks(
 
 
 def _over_http() -> tuple[Case, ...]:
-    """The cases that servers are asked with as well."""
     return tuple(one for one in cases.standard() if one.name in _OVER_HTTP)
 
 
