@@ -48,8 +48,8 @@ class Traits:
     here can prove it. ``targets`` are tools of its own to build. ``compilers`` are the C and C++
     compiler, of its own tools, that have to compile the whole tree; ``environment`` names variables
     by which its CMake file finds what is installed. ``server`` is the target that another machine
-    runs to lend its devices; in a proof this machine is the other one. ``memory``
-    is what the compiler of its hungriest translation unit takes, in bytes.
+    runs to lend its devices; in a proof this machine is the other one. ``memory`` is
+    what the compiler of its hungriest translation unit takes, in bytes.
     """
 
     family: str = ""

@@ -19,7 +19,7 @@ from llamabuild.backends import Evidence
 from llamabuild.events import Emit, Noticed, Progress
 from llamabuild.host import Host
 from llamabuild.model import Build, Check, Proof, Speed
-from llamabuild.prove import cases, inference, models, reference, remote, served, server, tools
+from llamabuild.prove import cases, greedy, inference, models, reference, remote, served, tools
 from llamabuild.prove.cases import Case
 from llamabuild.prove.inference import Answer, Runner
 from llamabuild.prove.kinds import failed
@@ -149,7 +149,7 @@ def _checks(
     for place in places:
         name = f"llama-server on the {place.name}"
         yield (
-            server.check(tool, path, text, runner, name=name, gpu_layers=place.gpu_layers),
+            greedy.check(tool, path, text, runner, name=name, gpu_layers=place.gpu_layers),
             None,
         )
     for backend in remote.servers(build.plan.backends):
