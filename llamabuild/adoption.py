@@ -84,10 +84,10 @@ def adopt(
     host: Host,
     emit: Emit,
     prove: Callable[[], Proof],
-    here: Callable[[str], bool],
+    here: Callable[[], bool],
 ) -> None:
-    """Return when the artifact is proved on this host, by ``prove`` if it was not yet, or if a
-    back-end was not run then whose device is ``here`` now.
+    """Return when the artifact is proved on this host, by ``prove`` if it was not yet, or if its
+    devices were away then and are ``here`` now, all of them: a proof runs on all or on none.
 
     Raises ProofFailed when it is not, also when that is known from before.
     """
@@ -103,9 +103,16 @@ def adopt(
             kind=known.kind,
             check=known.check,
         )
-    elif names := ", ".join(name for name in known.unrun if here(name)):
-        emit(Noticed(message=f"{short} was not proved with {names}, which is here now."))
+    elif (names := _away(artifact, known)) and here():
+        emit(Noticed(message=f"{short} was not proved with {', '.join(names)}: it is here now."))
         proved(cache, artifact.key, host=host, prove=prove)
+
+
+def _away(artifact: Artifact, known: Verdict) -> tuple[str, ...]:
+    """The back-ends whose devices were away when it was proved; none where the processor was not
+    the right one either, for it still is not."""
+    *devices, cpu = artifact.manifest.plan.backends
+    return () if cpu in known.unrun else tuple(name for name in devices if name in known.unrun)
 
 
 def proved(cache: Path, key: str, *, host: Host, prove: Callable[[], Proof]) -> Proof:

@@ -132,8 +132,8 @@ def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
     def prove() -> Proof:
         return _proved_again(artifact, host=host, cache=cache, emit=emit)
 
-    def here(backend: str) -> bool:
-        return proving.present(backend, host)
+    def here() -> bool:
+        return proving.visible(artifact.manifest.plan, host)
 
     adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove, here=here)
 

@@ -116,13 +116,7 @@ def _unrun(plan: Plan, lacking: tuple[str, ...], check: Check, emit: Emit) -> Pr
 def visible(plan: Plan, host: Host) -> bool:
     """True when this machine has the devices that a plan is for."""
     names = [name for name in plan.backends[:-1] if BACKENDS[name].TRAITS.here]
-    return bool(names) and all(present(name, host) for name in names)
-
-
-def present(backend: str, host: Host) -> bool:
-    """True when this machine has a device of a back-end, other than its processor."""
-    device = backend in list(BACKENDS)[:-1] and BACKENDS[backend].TRAITS.here
-    return device and bool(BACKENDS[backend].detect(host).devices)
+    return bool(names) and all(BACKENDS[name].detect(host).devices for name in names)
 
 
 def _software(plan: Plan, host: Host) -> bool:

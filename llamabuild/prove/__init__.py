@@ -19,7 +19,7 @@ from llamabuild.backends import Evidence
 from llamabuild.events import Emit, Noticed, Progress
 from llamabuild.host import Host
 from llamabuild.model import Build, Check, Proof, Speed
-from llamabuild.prove import cases, inference, models, reference, remote, served, server, tools
+from llamabuild.prove import cases, greedy, inference, models, reference, remote, served, tools
 from llamabuild.prove.cases import Case
 from llamabuild.prove.inference import Answer, Runner
 from llamabuild.prove.kinds import failed
@@ -28,6 +28,7 @@ from llamabuild.prove.reference import Distance
 THREADS_AT_MOST = 16
 """More do not make tiny models faster, and two already show what goes wrong with threads."""
 _OVER_HTTP = ("Q8_0 decoder", "F16 encoder")
+"""Cases that servers are asked with as well: each is a start of the program."""
 _SLOW = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
 """Weight types with tables: Mesa's software Vulkan took from 15 s to over 15 minutes for each."""
 _SLOW_START = 20.0
@@ -148,7 +149,7 @@ def _checks(
     for place in places:
         name = f"llama-server on the {place.name}"
         yield (
-            server.check(tool, path, text, runner, name=name, gpu_layers=place.gpu_layers),
+            greedy.check(tool, path, text, runner, name=name, gpu_layers=place.gpu_layers),
             None,
         )
     for backend in remote.servers(build.plan.backends):
@@ -156,7 +157,6 @@ def _checks(
 
 
 def _over_http() -> tuple[Case, ...]:
-    """The cases that servers are asked with as well."""
     return tuple(one for one in cases.standard() if one.name in _OVER_HTTP)
 
 

@@ -33,8 +33,8 @@ def ask(
     extra: tuple[str, ...] = (),
 ) -> tuple[Check, Evidence]:
     """The check that a server's answer to a case passes, and where it ran. ``forced`` tokens of a
-    decoder's sequences follow the batch one by one; ``extra`` are arguments of
-    the program. Raises ProofFailed."""
+    decoder's sequences follow the batch one by one; ``extra`` are arguments of the program.
+    Raises ProofFailed."""
     server = Server(
         program=program,
         model=cases.model_file(case.spec, runner.scratch),

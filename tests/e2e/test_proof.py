@@ -16,7 +16,7 @@ from llamabuild.errors import ProofFailed
 from llamabuild.events import Event, Progress
 from llamabuild.host import Limits, LocalHost
 from llamabuild.model import Build
-from llamabuild.prove import cases, crash, files, inference, models, reference, server, weights
+from llamabuild.prove import cases, crash, files, greedy, inference, models, reference, weights
 from llamabuild.prove.cases import Case
 from llamabuild.prove.dialogue import Line
 from llamabuild.prove.inference import Runner
@@ -189,7 +189,7 @@ def test_a_kernel_that_crashes_is_caught_with_evidence(
     path = cases.model_file(CASES["IQ4_XS decoder"].spec, runner.scratch)
     ways: dict[str, Callable[[], object]] = {
         "child": lambda: child_of(armed, python, CASES["IQ4_XS decoder"]),
-        "server": lambda: server.check(
+        "server": lambda: greedy.check(
             tools / "llama-server", path, TEXT, armed, name="x", gpu_layers=0
         ),
     }
@@ -206,15 +206,15 @@ def test_the_server_leaves_no_port_open(
     tools: Path, python: Path, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports: list[int] = []
-    generated = server._generated
+    generated = greedy._generated
 
     def noted(line: Line, wanted: reference.Text) -> tuple[int, ...]:
         ports.append(line.port)
         return generated(line, wanted)
 
-    monkeypatch.setattr(server, "_generated", noted)
+    monkeypatch.setattr(greedy, "_generated", noted)
     path = cases.model_file(models.SERVED, runner.scratch)
-    check = server.check(tools / "llama-server", path, TEXT, runner, name="x", gpu_layers=0)
+    check = greedy.check(tools / "llama-server", path, TEXT, runner, name="x", gpu_layers=0)
     assert "17 tokens" in check.detail
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", ports[0]))

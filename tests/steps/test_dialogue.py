@@ -14,7 +14,7 @@ from gguf import GGUFWriter, TokenType
 from llamabuild.errors import ProofFailed
 from llamabuild.host import LocalHost
 from llamabuild.model import Check
-from llamabuild.prove import server, serving
+from llamabuild.prove import greedy, serving
 from llamabuild.prove.dialogue import Server
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.reference import Distance, Text
@@ -199,7 +199,7 @@ TEXT = Text(prompt=(3, 4), tokens=(5, 6), margin=1.0)
 
 def generated(runner: Runner, model: Path, deed: str) -> Check:
     program = server_that(runner, deed)
-    return server.check(program, model, TEXT, runner, name="text", gpu_layers=0)
+    return greedy.check(program, model, TEXT, runner, name="text", gpu_layers=0)
 
 
 def test_the_tokens_of_the_reference_pass(runner: Runner, model: Path) -> None:
@@ -226,7 +226,7 @@ def test_other_tokens_are_wrong(answer: str, words: str, runner: Runner, model: 
 def test_a_server_that_hangs_is_ended(
     runner: Runner, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_PATIENCE", 1.0)
+    monkeypatch.setattr(greedy, "_PATIENCE", 1.0)
     note = runner.scratch / "pid"
     deed = f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     with pytest.raises(ProofFailed) as caught:

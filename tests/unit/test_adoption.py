@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,13 @@ def adopt(
     on: RecordedHost | None = None,
     *,
     emit: Emit = silent,
-    devices: tuple[str, ...] = (),
+    here: bool = False,
+    backends: tuple[str, ...] = ("cpu",),
 ) -> None:
-    here = devices.__contains__
-    adoption.adopt(cache, artifact(), host=on or host(), emit=emit, prove=prove, here=here)
+    made = artifact()
+    plan = replace(made.manifest.plan, backends=backends)
+    made = replace(made, manifest=replace(made.manifest, plan=plan))
+    adoption.adopt(cache, made, host=on or host(), emit=emit, prove=prove, here=lambda: here)
 
 
 def test_a_host_is_itself_again_and_no_other() -> None:
@@ -118,15 +122,28 @@ def test_a_damaged_verdict_is_none(damage: bytes, tmp_path: Path) -> None:
     assert prove.times == 1
 
 
-def test_a_device_that_was_away_is_proved_when_it_is_there(tmp_path: Path) -> None:
-    prove = Prover(unrun=("cuda", "IQ1_S on the software device"))
+def test_devices_that_were_away_are_proved_once_when_they_are_there(tmp_path: Path) -> None:
+    prove = Prover(unrun=("cuda", "blas"))
+    backends = ("cuda", "blas", "cpu")
     told: list[Event] = []
     for _ in range(2):
-        adopt(tmp_path, prove, devices=("vulkan",))
+        adopt(tmp_path, prove, backends=backends)
     assert prove.times == 1
     prove.unrun = ()
     for _ in range(2):
-        adopt(tmp_path, prove, emit=told.append, devices=("vulkan", "cuda"))
+        adopt(tmp_path, prove, emit=told.append, here=True, backends=backends)
     assert prove.times == 2
     (notice,) = told
-    assert "not proved with cuda" in str(notice)
+    assert "not proved with cuda, blas" in str(notice)
+
+
+@pytest.mark.parametrize(
+    "unrun", [("IQ1_S on the software device",), ("the Python bindings",), ("vulkan", "cpu")]
+)
+def test_what_another_proof_would_not_run_either_asks_for_none(
+    unrun: tuple[str, ...], tmp_path: Path
+) -> None:
+    prove = Prover(unrun=unrun)
+    for _ in range(3):
+        adopt(tmp_path, prove, here=True, backends=("vulkan", "cpu"))
+    assert prove.times == 1
