@@ -87,11 +87,16 @@ def _mend(canary: Canary, command: tuple[str, ...], host: Host, scratch: Path) -
 
 
 def _try(canary: Canary, command: tuple[str, ...], host: Host, scratch: Path) -> Finished | None:
-    """How the compiled program ended, or None when it did not compile."""
+    """How the compiled program ended, or None when it did not compile. It is linked without the
+    options, which are none of the linker's: zig would compile its libraries anew for them."""
     binary = scratch / canary.name
-    argv = [*command, str(_FOLDER / canary.program), "-o", str(binary)]
-    if host.run(argv, limits=_COMPILE).code != 0:
-        return None
+    object_file = str(binary.with_suffix(".o"))
+    for argv in (
+        [*command, "-c", str(_FOLDER / canary.program), "-o", object_file],
+        [command[0], object_file, "-o", str(binary)],
+    ):
+        if host.run(argv, limits=_COMPILE).code != 0:
+            return None
     return host.run([str(binary)], limits=_RUN)
 
 

@@ -17,7 +17,7 @@ from llamabuild import digest
 from llamabuild.facts import keep
 from llamabuild.host import Host, Limits
 from llamabuild.model import Compiler
-from llamabuild.toolchains import canary
+from llamabuild.toolchains import canary, zig
 
 FACTS_VERSION = 2
 _LIMITS = Limits(seconds=60)
@@ -179,7 +179,10 @@ def identity(macros: str) -> tuple[str, str]:
 
 
 def _parts(cc: str, cxx: str, host: Host) -> tuple[str, ...]:
-    """The files that decide what the compiler produces: drivers, passes, libc and libstdc++."""
+    """The files that decide what the compiler produces: drivers, passes, libc and libstdc++. A
+    kit's is complete, and its programs name all that is in it."""
+    if zig.runtime(cxx):
+        return tuple(sorted((cc, cxx)))
     parts = {os.path.realpath(cc), os.path.realpath(cxx)}
     for option, names in (("-print-prog-name", _PROGRAMS), ("-print-file-name", _LIBRARIES)):
         for name in names:

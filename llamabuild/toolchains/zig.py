@@ -40,13 +40,16 @@ if [ "$*" = -dumpmachine ]; then echo {target}; exit; fi
 objects=
 for word in "$@"; do
   case $word in
-    -c|-E|-S|-M|-MM|-fsyntax-only|*.c|*.cc|*.cpp|*.cxx) objects=no ;;
+    -c|-E|-S|-M|-MM|-fsyntax-only) objects=no ;;
+    -*) ;;
+    *.c|*.cc|*.cpp|*.cxx) objects=no ;;
     *.o) objects=${{objects:-yes}} ;;
   esac
 done
 export ZIG_GLOBAL_CACHE_DIR="$here/../cache" ZIG_LOCAL_CACHE_DIR="$here/../cache"
 if [ "$objects" = yes ]; then
-  exec "$here/../ziglang/zig" cc -target {target} -mcpu=baseline "$@" "$here/../lib/{runtime}"
+  exec "$here/../ziglang/zig" cc -target {target} -mcpu=baseline "$@" \\
+    -Wl,--as-needed "$here/../lib/{runtime}" -Wl,--no-as-needed
 fi
 exec "$here/../ziglang/zig" c++ -target {target} -mcpu=baseline "$@"
 """
@@ -96,7 +99,7 @@ def _shared(folder: Path, kit: Kit, host: Host) -> None:
         archives.append(folder / "lib" / name)
         archives[-1].write_bytes(visible.shown(newest.read_bytes()))
     argv = (
-        *(str(folder / "bin" / "zig-cc"), "-O3", "-shared", "-Wl,-Bsymbolic"),
+        *(str(folder / "bin" / "zig-cc"), "-O3", "-s", "-shared", "-Wl,-Bsymbolic"),
         *("-Wl,--whole-archive", *map(str, archives), "-Wl,--no-whole-archive"),
         *(f"-Wl,-soname,{RUNTIME}", "-o", str(folder / "lib" / RUNTIME)),
     )
@@ -157,7 +160,7 @@ def compiler(host: Host, cache: Path) -> tuple[str, str] | None:
 
 
 def runtime(cxx: str) -> Path | None:
-    """The shared library that everything needs which the kit's C++ compiler links; None for other
-    compilers."""
+    """The shared library that everything in C++ needs which the kit's compiler links; None for
+    other compilers."""
     path = Path(cxx).parent.parent / "lib" / RUNTIME
     return path if Path(cxx).name == "zig-c++" and path.is_file() else None
