@@ -1,7 +1,7 @@
 """Zig's C and C++ compiler, as the kit ``zig`` brings it: clang with everything that it links with.
 
-By itself zig compiles for the very processor it runs on; here it starts at the least one, as other
-compilers do, and the plan says what comes on top. It links with an old glibc's symbols whatever
+By itself zig compiles for the very processor it runs on, with debug information; here it starts at
+the least one and has none, as other compilers do, and the plan says what comes on top. It links with an old glibc's symbols whatever
 machine it runs on, so that the result runs on every Linux that has that glibc or a newer one. It
 has no OpenMP: ggml's own threads take its place.
 
@@ -31,7 +31,7 @@ _COMPILER: Final = """#!/bin/sh
 here=${{0%/*}}
 if [ "$*" = -dumpmachine ]; then echo {target}; exit; fi
 ZIG_GLOBAL_CACHE_DIR="$here/../cache" ZIG_LOCAL_CACHE_DIR="$here/../cache" \\
-exec "$here/../ziglang/zig" {tool} -target {target} -mcpu=baseline "$@"
+exec "$here/../ziglang/zig" {tool} -target {target} -mcpu=baseline -g0 "$@"
 """
 _LINKER: Final = """#!/bin/sh
 # {identity}
@@ -48,10 +48,10 @@ for word in "$@"; do
 done
 export ZIG_GLOBAL_CACHE_DIR="$here/../cache" ZIG_LOCAL_CACHE_DIR="$here/../cache"
 if [ "$objects" = yes ]; then
-  exec "$here/../ziglang/zig" cc -target {target} -mcpu=baseline "$@" \\
+  exec "$here/../ziglang/zig" cc -target {target} -mcpu=baseline -g0 "$@" \\
     -Wl,--as-needed "$here/../lib/{runtime}" -Wl,--no-as-needed
 fi
-exec "$here/../ziglang/zig" c++ -target {target} -mcpu=baseline "$@"
+exec "$here/../ziglang/zig" c++ -target {target} -mcpu=baseline -g0 "$@"
 """
 """With the C driver nothing of zig's own C++ library is linked."""
 _TOOL: Final = """#!/bin/sh
