@@ -29,7 +29,7 @@ from llamabuild.model import (
     Trial,
 )
 from llamabuild.proving import prove_in
-from llamabuild.toolchains import launcher, tools
+from llamabuild.toolchains import launcher
 from llamabuild.toolchains.launcher import Launcher
 
 _LOGS_KEPT = 20
@@ -41,7 +41,8 @@ Prove = Callable[[Build, Path, Host, Emit], Proof]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is wanted, and the machine it is wanted on: this one, or another (``elsewhere``), whose
-    programs ``runner`` runs here where they would not run by themselves."""
+    programs ``runner`` runs here where they would not run by themselves. ``compiler_cache`` is used
+    if it works."""
 
     recipe: Recipe
     pin: Pin
@@ -50,6 +51,7 @@ class Request:
     prove: Prove = field(default=prove_in)
     elsewhere: bool = False
     runner: tuple[str, ...] = ()
+    compiler_cache: Tool | None = None
 
     def decide(self, course: heal.Course) -> Plan:
         """The plan on a course of healing."""
@@ -141,7 +143,7 @@ def _attempt(
                     begun=begun,
                     host=host,
                     emit=emit,
-                    launcher=_launcher(course, decided, host, cache, work, emit),
+                    launcher=_launcher(request, course, decided, host, work, emit),
                     at_most=course.jobs,
                 )
             proof = request.prove(built, work, host, emit)
@@ -165,10 +167,9 @@ def _attempt(
 
 
 def _launcher(
-    course: heal.Course, decided: Plan, host: Host, cache: Path, work: Path, emit: Emit
+    request: Request, course: heal.Course, decided: Plan, host: Host, work: Path, emit: Emit
 ) -> Launcher:
-    found = tools.ccache(host, cache) if course.launcher else None
-    tool = found if isinstance(found, Tool) else None
+    tool = request.compiler_cache if course.launcher else None
     chosen = launcher.tried(tool, decided.compiler, host=host, scratch=work)
     if chosen.doubt:
         emit(Warned(message=chosen.doubt))

@@ -27,6 +27,7 @@ class _Kit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     version: str
     licence: str
+    layout: int
     what: str
     unpacked: int
     wheels: tuple[_Wheel, ...]
@@ -43,6 +44,7 @@ def kits(platform: str) -> dict[str, Kit]:
                 name=name,
                 version=table.version,
                 licence=table.licence,
+                layout=table.layout,
                 what=table.what,
                 unpacked=table.unpacked,
                 wheels=wheels,
@@ -51,8 +53,9 @@ def kits(platform: str) -> dict[str, Kit]:
 
 
 def folder(kit: Kit, cache: Path) -> Path:
-    """Where a kit is when it is complete: named by the hashes of all that is in it."""
-    identity = digest.of_value([wheel.sha256 for wheel in kit.wheels])
+    """Where a kit is when it is complete: named by the hashes of all that is in it and by what is
+    made of it."""
+    identity = digest.of_value([kit.layout, *(wheel.sha256 for wheel in kit.wheels)])
     return cache / "kits" / f"{kit.name}-{identity[:16]}"
 
 

@@ -217,11 +217,13 @@ class Pin(Archive):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
     """Tools that are brought along where a machine has none: wheels that are unpacked side by side.
-    ``what`` they are, for people; ``unpacked`` is their size on the disk in bytes."""
+    ``what`` they are, for people; ``unpacked`` is their size on the disk in bytes; ``layout`` grows
+    when something else is made of the same wheels."""
 
     name: str
     version: str
     licence: str
+    layout: int
     what: str
     unpacked: int
     wheels: tuple[Archive, ...]

@@ -10,6 +10,7 @@ from llamabuild import (
     attempts,
     cmake,
     elsewhere,
+    estimate,
     fetch,
     heal,
     plan,
@@ -38,9 +39,11 @@ def provision(
     proof: Prove = prove_in,
     target: Target | None = None,
     toolchain: str = "auto",
+    compiler_cache: str = "auto",
 ) -> Artifact:
     """A proved artifact for the recipe on this machine, or on the ``target``: the kept one, else a
-    new one. ``toolchain`` is "auto" (what is missing is brought along), "machine" or a kit.
+    new one. ``toolchain`` is "auto" (what is missing is brought along), "machine" or a kit;
+    ``compiler_cache`` is "auto" (one that is on PATH), "none" or "sccache" (brought along).
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
@@ -48,6 +51,7 @@ def provision(
     means = provide.Means(asked=toolchain, host=host, cache=cache, emit=emit, offline=offline)
     with store.guarded(cache):
         request = _request(recipe, pin, target, means, proof)
+        request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
         return _provision(request, pin, host=host, cache=cache, emit=emit, offline=offline)
 
 
@@ -91,6 +95,7 @@ def _provision(
         if kept := store.lookup(cache, key, emit):
             return _kept(request, kept, host=host, cache=cache, emit=emit)
         _say(wanted, host, emit)
+        _say_how_long(wanted, cache, emit)
         source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)
         return attempts.make(request, key, source, host=host, cache=cache, emit=emit)
 
@@ -115,6 +120,12 @@ def _say(wanted: Plan, host: Host, emit: Emit) -> None:
         emit(Healed(remedy=remedy.name, why=remedy.why))
     for absence in (one for one in wanted.absent if one.seen):
         emit(Noticed(message=f"{absence.what} is not used: {absence.why}"))
+
+
+def _say_how_long(wanted: Plan, cache: Path, emit: Emit) -> None:
+    kept = (one.manifest for one in store.artifacts(cache))
+    if takes := estimate.seconds(wanted, kept):
+        emit(Noticed(message=f"Builds like this one have taken {estimate.minutes(takes)} here."))
 
 
 def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:

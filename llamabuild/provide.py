@@ -18,11 +18,12 @@ from llamabuild.backends import BACKENDS
 from llamabuild.errors import ConfigError, DiskFull, FetchError, LlamabuildError, ToolMissing
 from llamabuild.events import Emit, Noticed, OutputLine, StepEnded, StepStarted, Warned
 from llamabuild.host import Host, equipped
-from llamabuild.model import Hardware, Kit, Recipe, Toolchain
-from llamabuild.toolchains import NO_COMPILER, compilers, nvidia, zig
+from llamabuild.model import Hardware, Kit, Recipe, Tool, Toolchain
+from llamabuild.toolchains import NO_COMPILER, compilers, nvidia, sccache, tools, zig
 
 _READY: Final[Mapping[str, Callable[[Kit, Path, Host], None]]] = {
     zig.KIT: zig.ready,
+    sccache.KIT: sccache.ready,
     "cuda": nvidia.ready,
 }
 """What has to be done to an unpacked kit, by the first word of its name."""
@@ -69,6 +70,31 @@ def equip(recipe: Recipe, hardware: Hardware, toolchain: Toolchain, means: Means
     new = _compiler(toolchain, means)
     found = _toolkits(recipe, hardware, means)
     return equipped(means.host, **found) if new or found else None
+
+
+def compiler_cache(asked: str, means: Means) -> Tool | None:
+    """The compiler cache to build with: "auto" is one that is on PATH, "sccache" is brought along
+    where it is not, "none" is none.
+
+    Raises ConfigError for any other word and ToolMissing, FetchError, IntegrityError, DiskFull.
+    """
+    if asked == "none":
+        return None
+    if asked not in ("auto", sccache.KIT):
+        raise ConfigError(
+            f"there is no compiler cache {asked!r}", f"Known: auto, none, {sccache.KIT}."
+        )
+    names = tools.COMPILER_CACHES if asked == "auto" else (asked,)
+    found = tools.ccache(means.host, means.cache, names)
+    if isinstance(found, Tool) or asked == "auto":
+        return found if isinstance(found, Tool) else None
+    kit = _known(means.host).get(sccache.KIT)
+    if kit is None:
+        raise ToolMissing(
+            "sccache is not on PATH, and there is none to bring along here", "Install sccache."
+        )
+    _fetch(kit, means)
+    return Tool(name=sccache.KIT, version=kit.version, path=sccache.program(kit, means.cache))
 
 
 def install(error: LlamabuildError, means: Means) -> None:

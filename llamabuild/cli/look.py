@@ -144,7 +144,7 @@ def _planned(
     explain: str | None,
     style: str,
 ) -> str:
-    from llamabuild import plan, report
+    from llamabuild import estimate, plan, report, store
     from llamabuild.report import pages
 
     hardware, toolchain = known
@@ -164,7 +164,10 @@ def _planned(
         return report.to_json({"plan": decided, "notes": notes}, "plan")
     if style == "pip":
         return pages.plan_pip(decided, hardware, notes)
-    return "\n".join((pages.plan_as(style, decided, key), *pages.notes(notes, style)))
+    kept = (one.manifest for one in store.artifacts(use.cache))
+    takes = estimate.seconds(decided, kept)
+    page = pages.plan_as(style, decided, key, estimate.minutes(takes) if takes else "")
+    return "\n".join((page, *pages.notes(notes, style)))
 
 
 def _difference(use: Settings, recipe: str, source: Pin, both: tuple[Path, Path]) -> str:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from llamabuild.cli.shared import Settings, command, main_group, settings, with_toolchain
+from llamabuild.cli.shared import (
+    Settings,
+    command,
+    main_group,
+    settings,
+    with_compiler_cache,
+    with_toolchain,
+)
 from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
 
@@ -49,6 +56,7 @@ def _yes(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--into", type=click.Path(path_type=Path), help="Install the wheel into this venv.")
 @_for_machine
 @with_toolchain
+@with_compiler_cache
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def setup(
@@ -57,6 +65,7 @@ def setup(
     machine: Path | None,
     runner: str | None,
     toolchain: str,
+    compiler_cache: str,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -76,7 +85,8 @@ def setup(
             )
         if into:
             _check_environment(into, use)
-        artifact = _provision(use, recipe, target, toolchain, yes=yes, offline=offline)
+        tools = {"toolchain": toolchain, "compiler_cache": compiler_cache}
+        artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
         if into:
             pipeline.install(
                 artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
@@ -108,7 +118,13 @@ def _target(machine: Path | None, runner: str | None) -> Target | None:
 
 
 def _provision(
-    use: Settings, name: str, target: Target | None, toolchain: str, *, yes: bool, offline: bool
+    use: Settings,
+    name: str,
+    target: Target | None,
+    tools: dict[str, str],
+    *,
+    yes: bool,
+    offline: bool,
 ) -> Artifact:
     from llamabuild import pins, pipeline, provide
 
@@ -121,7 +137,7 @@ def _provision(
             emit=use.reporter,
             offline=offline,
             target=target,
-            toolchain=toolchain,
+            **tools,
         )
 
     try:
@@ -129,7 +145,9 @@ def _provision(
     except (ToolMissing, UnsupportedHardware) as error:
         if not yes:
             raise
-        means = provide.Means(asked=toolchain, host=use.host, cache=use.cache, emit=use.reporter)
+        means = provide.Means(
+            asked=tools["toolchain"], host=use.host, cache=use.cache, emit=use.reporter
+        )
         provide.install(error, means)
     return provided()
 
@@ -138,6 +156,7 @@ def _provision(
 @click.argument("recipe", default="auto")
 @_for_machine
 @with_toolchain
+@with_compiler_cache
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def build(
@@ -145,6 +164,7 @@ def build(
     machine: Path | None,
     runner: str | None,
     toolchain: str,
+    compiler_cache: str,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -155,9 +175,9 @@ def build(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        artifact = _provision(
-            use, recipe, _target(machine, runner), toolchain, yes=yes, offline=offline
-        )
+        tools = {"toolchain": toolchain, "compiler_cache": compiler_cache}
+        target = _target(machine, runner)
+        artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else str(artifact.path))
 

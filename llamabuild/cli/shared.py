@@ -66,6 +66,17 @@ def with_toolchain(command: _Command) -> _Command:
     )(command)
 
 
+def with_compiler_cache(command: _Command) -> _Command:
+    """``--compiler-cache`` for a command."""
+    return click.option(
+        "--compiler-cache",
+        default="auto",
+        show_default=True,
+        help="What remembers compiled files: auto (ccache or sccache on PATH), none, or sccache, "
+        "which is fetched where it is missing. One that does not work is not used.",
+    )(command)
+
+
 @contextlib.contextmanager
 def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Settings]:
     """Everything a command needs; failures are reported here, once, and become exit codes."""

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from llamabuild.dialect import Note
 
 
-def plan_page(plan: Plan, key: str) -> str:
-    """Every option with its value and reason, what was changed and why, and what is not used."""
+def plan_page(plan: Plan, key: str, takes: str = "") -> str:
+    """Every option with its value and reason, what was changed and why, and what is not used;
+    ``takes`` says how long building it takes, where that is known."""
     head = [
         ("Recipe", f"{plan.recipe} (asked for: {plan.requested or 'nothing special'})"),
         ("Source", f"{plan.pin.name} {plan.pin.version}, llama.cpp {plan.pin.commit}"),
@@ -34,6 +35,7 @@ def plan_page(plan: Plan, key: str) -> str:
         ("Key", key),
     ]
     head += [("Patched", f"{one.name}: {clean(one.why)}") for one in plan.pin.patches]
+    head += [("Takes", f"{takes}, as builds like it have here")] if takes else []
     head += [("Run with", shlex.join(plan.runner))] if plan.runner else []
     flags = [(one.name, words.setting(one.value), clean(one.why)) for one in plan.flags]
     files = [(one.source, " ".join(one.options), clean(one.why)) for one in plan.source_options]
@@ -45,13 +47,13 @@ def plan_page(plan: Plan, key: str) -> str:
     return "\n".join((*parts, *_remedies(plan.remedies), *absences.listed("Not used", near), *rest))
 
 
-def plan_as(style: str, plan: Plan, key: str) -> str:
+def plan_as(style: str, plan: Plan, key: str, takes: str = "") -> str:
     """A plan as ``page``, ``markdown`` or ``cmake`` (arguments, one a line)."""
     if style == "markdown":
         return plan_markdown(plan)
     if style == "cmake":
         return "\n".join(cmake.define(flag.name, flag.value) for flag in plan.flags)
-    return plan_page(plan, key)
+    return plan_page(plan, key, takes)
 
 
 def plan_pip(plan: Plan, hardware: Hardware, notes: Sequence[Note]) -> str:

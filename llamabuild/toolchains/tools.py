@@ -53,9 +53,9 @@ def _ninja_wheel() -> Path:
     return Path(wheel.BIN_DIR)
 
 
-def ccache(host: Host, cache: Path) -> Tool | Absence:
+def ccache(host: Host, cache: Path, names: tuple[str, ...] = COMPILER_CACHES) -> Tool | Absence:
     """Ccache or sccache, when one is there: it makes the second compile of the same file short."""
-    for name in COMPILER_CACHES:
+    for name in names:
         path = host.which(name)
         version = _version(path, host, cache) if path else None
         if path and version:

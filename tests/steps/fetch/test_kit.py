@@ -50,7 +50,13 @@ def kit(site: web.Site) -> Kit:
             )
         )
     return Kit(
-        name="own", version="1", licence="MIT", what="a tool", unpacked=100, wheels=tuple(wheels)
+        name="own",
+        version="1",
+        licence="MIT",
+        layout=1,
+        what="a tool",
+        unpacked=100,
+        wheels=tuple(wheels),
     )
 
 
