@@ -8,15 +8,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llamabuild import provide
 from llamabuild.audit import elf
+from llamabuild.events import silent
+from llamabuild.host import LocalHost
 from llamabuild.model import Source
+from llamabuild.provide import Means
+from llamabuild.toolchains import launcher
+from tests.unit import values
 
 pytestmark = [
     pytest.mark.llama,
@@ -88,6 +96,29 @@ def test_it_runs_on_older_systems(made: dict[str, Any]) -> None:
         newest = dict(found.versions).get("GLIBC", "2.0")
         assert tuple(map(int, newest.split("."))) <= (2, 28), path
         assert not {"libstdc++.so.6", "libgomp.so.1", "libgcc_s.so.1"} & set(found.needed)
+
+
+def test_a_compiler_cache_can_be_brought_too(cache: Path, tmp_path: Path) -> None:
+    """A real one, fetched, compiles a real file through it; its server is ended again."""
+    host = LocalHost()
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("there is no C compiler here to cache for")
+    means = Means(asked="auto", host=host, cache=cache, emit=silent)
+    tool = provide.compiler_cache("sccache", means)
+    assert tool
+    chosen = launcher.tried(
+        tool, replace(values.compiler(), cc=compiler), host=host, scratch=tmp_path
+    )
+    try:
+        assert (chosen.path, chosen.doubt) == (tool.path, "")
+        (tmp_path / "launcher.o").unlink()
+        again = [tool.path, compiler, "-c", "launcher.c", "-o", "launcher.o"]
+        subprocess.run(again, cwd=tmp_path, check=True)
+        said = subprocess.run([tool.path, "--show-stats"], capture_output=True, check=True).stdout
+        assert re.search(rb"Cache hits +[1-9]", said)
+    finally:
+        subprocess.run([tool.path, "--stop-server"], capture_output=True, check=False)
 
 
 def test_a_second_time_nothing_is_fetched(
