@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from llamabuild import data, digest
 from llamabuild.errors import ConfigError
 from llamabuild.model import Archive, Kit
+
+
+CONTENTS: Final = "contents.json"
+"""The file of a kit that lists the others with their sizes."""
+CACHE: Final = "cache"
+"""The folder of a kit in which its tools keep what they like."""
 
 
 class _Wheel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +64,23 @@ def folder(kit: Kit, cache: Path) -> Path:
     made of it."""
     identity = digest.of_value([kit.layout, *(wheel.sha256 for wheel in kit.wheels)])
     return cache / "kits" / f"{kit.name}-{identity[:16]}"
+
+
+def contents(folder: Path) -> dict[str, int]:
+    """Every file of a kit below its folder with its size, but for what its tools keep for
+    themselves."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    names = ((path.relative_to(folder).as_posix(), path.stat().st_size) for path in found)
+    return {name: size for name, size in names if name.split("/")[0] not in (CACHE, CONTENTS)}
+
+
+def complete(folder: Path) -> bool:
+    """True when a kit has all its files; somebody may have cleared up among them."""
+    try:
+        known = msgspec.json.decode((folder / CONTENTS).read_bytes(), type=dict[str, int])
+        return all((folder / name).stat().st_size == size for name, size in known.items())
+    except (OSError, msgspec.DecodeError):
+        return False
 
 
 def _archive(row: _Wheel, licence: str) -> Archive:

@@ -123,14 +123,14 @@ def _compiler(toolchain: Toolchain, means: Means) -> bool:
     there is one more now. Raises ToolMissing when no kit is for this machine."""
     usable = any(not compilers.too_old(one) for one in toolchain.compilers)
     wanted = means.asked == zig.KIT or (means.asked == "auto" and not usable)
-    if not wanted or toolchain.explicit_compiler or zig.compiler(means.host, means.cache):
+    if not wanted or toolchain.explicit_compiler:
         return False
     kit = _known(means.host).get(zig.KIT)
     if kit is None:
         system, _, arch = means.host.system()
         why = f"{NO_COMPILER.why}, and llamabuild brings none for {system} on {arch}"
         raise ToolMissing(why, NO_COMPILER.hint)
-    return _fetch(kit, means)
+    return not kits.complete(kits.folder(kit, means.cache)) and _fetch(kit, means)
 
 
 def _toolkits(recipe: Recipe, hardware: Hardware, means: Means) -> dict[str, str]:
@@ -175,7 +175,7 @@ def _known(host: Host) -> dict[str, Kit]:
 
 def _fetch(kit: Kit, means: Means) -> bool:
     """True when the kit is there (now)."""
-    if means.only_look and not kits.folder(kit, means.cache).is_dir():
+    if means.only_look and not kits.complete(kits.folder(kit, means.cache)):
         what = f"{kit.name} ({kit.what}; {kit.size >> 20} MiB)"
         means.emit(Noticed(message=f"`llamabuild setup` brings along {what} and builds with it."))
         return False

@@ -6,6 +6,7 @@ inside it is not asked again.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -31,7 +32,7 @@ def fetch(
     emit: Emit,
     offline: bool = False,
 ) -> Path:
-    """The folder of a kit, from the cache if it is there. ``ready`` does what has to be done to
+    """The folder of a kit, from the cache if it is there and complete. ``ready`` does what has to be done to
     the unpacked wheels before others see them.
 
     With ``offline`` only local addresses are opened. Raises FetchError when no address has a
@@ -39,10 +40,11 @@ def fetch(
     StoreError when the cache cannot be written.
     """
     folder = kits.folder(kit, cache)
-    if folder.is_dir():
+    if kits.complete(folder):
         return folder
     with disk(cache), locked(folder, emit):
-        if not folder.is_dir():
+        if not kits.complete(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # something of it is missing
             sweep(folder.parent)
             room(host, folder, kit.size + kit.unpacked)
             _fill(kit, folder, ready, cache, host, emit, offline=offline)
@@ -72,6 +74,8 @@ def _fill(
         for file in files:
             unpack(file, temporary)
         ready(kit, temporary, host)
+        listed = json.dumps(kits.contents(temporary))
+        (temporary / kits.CONTENTS).write_text(listed, encoding="utf-8")
         if hasattr(os, "sync"):
             os.sync()
         temporary.rename(folder)

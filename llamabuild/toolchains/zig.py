@@ -81,7 +81,7 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:
         tool = name.removeprefix("zig-")
         program.write_text(text.format(tool=tool, runtime=RUNTIME, **names))
         program.chmod(0o755)
-    source = folder / "cache" / "warm.cpp"
+    source = folder / kits.CACHE / "warm.cpp"
     source.parent.mkdir()
     source.write_text(_WARM)
     for options in (("-O3",), ("-O3", "-fPIC", "-shared")):

@@ -87,6 +87,20 @@ def test_all_wheels_are_in_one_folder_and_fetched_once(
     assert not list((tmp_path / "downloads").glob("*.whl"))
 
 
+@pytest.mark.parametrize("content", [b"", None])
+def test_what_somebody_cleared_up_is_fetched_again(
+    content: bytes | None, kit: Kit, tmp_path: Path
+) -> None:
+    library = had(kit, tmp_path) / "own/lib/x.so"
+    library.unlink()
+    if content is not None:
+        library.write_bytes(content)
+    (library.parent / "more").touch()
+    assert had(kit, tmp_path) == library.parents[2]
+    assert library.read_bytes() == b"y"
+    assert not (library.parent / "more").exists()
+
+
 def test_offline_it_is_used_when_it_is_there(kit: Kit, tmp_path: Path) -> None:
     with pytest.raises(FetchError):
         had(kit, tmp_path, offline=True)
