@@ -24,7 +24,7 @@ from llamabuild.errors import BuildFailed, DiskFull
 from llamabuild.events import Emit, Noticed, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
-from llamabuild.toolchains import zig
+from llamabuild.toolchains import mingw, zig
 from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher
 
 DISK_NEEDED = 500_000_000
@@ -86,7 +86,7 @@ def build(
     _compile(plan, folder, log, host, emit, at_most, launcher)
     prefix = into / "prefix"
     _collect(plan, folder, prefix)
-    _carry(plan, prefix)
+    _carry(plan, prefix, host)
     wheel = _wheel(plan, source, prefix, into, log, host, emit)
     shutil.copy(log, prefix / "build.log")
     return Build(
@@ -246,19 +246,23 @@ _PLACES = {"EXECUTABLE": "bin", "SHARED_LIBRARY": "lib", "MODULE_LIBRARY": "bin"
 
 
 def _collect(plan: Plan, folder: Path, prefix: Path) -> None:
-    """Tools and modules to ``bin/``, libraries to ``lib/``."""
+    """Tools and modules to ``bin/``, libraries to ``lib/``; Windows looks for all of them beside
+    the program."""
     for place in ("bin", "lib"):
         (prefix / place).mkdir(parents=True)
     for target in cmake.targets(folder).values():
         for file in target.files:
             if target.kind in _PLACES and file.is_file() and _wanted(target, plan):
-                shutil.copy2(file, prefix / _PLACES[target.kind] / file.name)
+                place = "bin" if file.suffix == ".dll" else _PLACES[target.kind]
+                shutil.copy2(file, prefix / place / file.name)
 
 
-def _carry(plan: Plan, prefix: Path) -> None:
-    """The C++ library of a compiler that brings its own."""
+def _carry(plan: Plan, prefix: Path, host: Host) -> None:
+    """The libraries of a compiler that the system of the result does not have."""
     if library := zig.runtime(plan.compiler.cxx):
         shutil.copy2(library, prefix / "lib" / library.name)
+    for library in mingw.runtime(plan.compiler, host) if plan.system == "windows" else ():
+        shutil.copy2(library, prefix / "bin" / library.name)
 
 
 def _wanted(target: cmake.Target, plan: Plan) -> bool:

@@ -50,20 +50,21 @@ def look(target: Target, *, host: Host, cache: Path) -> Found:
     machine = target.machine.machine
     arch = machine.arch
     cross.check_system(machine.os, arch, host)
-    common = cross.detect(arch, cpu.all_compiler_options(arch), host=host, cache=cache)
-    if arch == host.system()[2]:
+    options = cpu.all_compiler_options(arch)
+    common = cross.detect(arch, options, host=host, cache=cache, system=machine.os)
+    if cross.native(machine.os, arch, host):
         hardware, toolchain = probe.replay(BorrowingHost(machine, host), common)
     else:
         hardware, toolchain = probe.replay(RecordedHost(machine), common)
         libc = cross.libc(common.compilers[0], host) or hardware.libc
-        hardware = _bare(replace(hardware, libc=libc), host.system()[2])
+        hardware = _bare(replace(hardware, libc=libc), host)
         toolchain = common
     why = cross.check_libc(machine.libc, hardware.libc)
     return Found(
         hardware=hardware,
         toolchain=toolchain,
-        flags=cross.flags(arch, host),
-        runner=_runner(target, toolchain, host),
+        flags=cross.flags(arch, host, machine.os),
+        runner=_runner(target, toolchain, host, cache),
         doubt=Warned(message=f"The result may not start there: {why}.", hint=_OLDER)
         if why
         else None,
@@ -73,16 +74,26 @@ def look(target: Target, *, host: Host, cache: Path) -> Found:
 _OLDER: Final = "Build on a system that is as old as that machine's, or update that machine."
 
 
-def _runner(target: Target, toolchain: Toolchain, host: Host) -> tuple[str, ...]:
+def _runner(target: Target, toolchain: Toolchain, host: Host, cache: Path) -> tuple[str, ...]:
     if not toolchain.compilers:  # the plan will say so
         return ()
-    arch = target.machine.machine.arch
-    return runner.find(arch, toolchain.compilers[0], host=host, asked=target.runner)
+    machine = target.machine.machine
+    compiler = toolchain.compilers[0]
+    return runner.find(
+        machine.arch,
+        compiler,
+        host=host,
+        asked=target.runner,
+        system=machine.os,
+        disk=str(cache / "wine"),
+    )
 
 
-def _bare(hardware: Hardware, here: str) -> Hardware:
+def _bare(hardware: Hardware, host: Host) -> Hardware:
     """The machine with what can be built for it without a toolkit for its architecture."""
-    lacks = f"a toolkit that runs on {here} and builds for {hardware.arch}"
+    system, _, here = host.system()
+    kinds = (here, hardware.arch) if hardware.os == system else (system, hardware.os)
+    lacks = f"a toolkit that runs on {kinds[0]} and builds for {kinds[1]}"
     devices = tuple(
         one if one.backend in _TOOLLESS or one.lacks else replace(one, lacks=lacks)
         for one in hardware.devices

@@ -280,6 +280,15 @@ class Plan:
     requested: str = ""
     runner: tuple[str, ...] = ()
 
+    @property
+    def system(self) -> str:
+        """The operating system of the result, as :meth:`llamabuild.host.Host.system` spells it."""
+        return self.fingerprint.partition("-")[0]
+
+    def program(self, name: str) -> str:
+        """The file name of a program."""
+        return f"{name}.exe" if self.system == "windows" else name
+
 
 # --- what was done -------------------------------------------------------------------------------
 

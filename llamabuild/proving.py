@@ -17,6 +17,7 @@ from llamabuild.model import Build, Check, Plan, Proof
 from llamabuild.prove import crash, emulated
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.kinds import failed
+from llamabuild.toolchains import runner as runners
 
 
 def environment(work: Path, needed: tuple[str, ...], *, host: Host, cache: Path) -> None:
@@ -34,10 +35,16 @@ def prove_here(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
     """The same for what was planned for, or on, another machine: under the plan's runner where
     there is one; devices that this machine does not have are left out, and code that its processor
     cannot run is not run. The proof says so."""
+    system = host.system()[0]
+    translated = built.plan.runner and built.plan.system == system
+    if not translated and (lacking := _lacking(built.plan, host)):
+        why = f"this processor has no {', '.join(lacking)}"
+        return _unrun(built.plan, why, audited(built, host, emit), emit)
     if built.plan.runner:
         return _emulated(built, work, host, emit)
-    if lacking := _lacking(built.plan, host):
-        return _unrun(built.plan, lacking, audited(built, host, emit), emit)
+    if built.plan.system != system:
+        why = f"no {built.plan.system} programs run here"
+        return _unrun(built.plan, why, audited(built, host, emit), emit)
     return _proved_in(built, work, host, emit, gpu=visible(built.plan, host))
 
 
@@ -69,7 +76,7 @@ def _with_kernels(name: str) -> bool:
 def _emulated(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
     started = time.monotonic()
     command = built.plan.runner
-    emit(StepStarted(name="prove", title=f"Proving it under {Path(command[0]).name}"))
+    emit(StepStarted(name="prove", title=f"Proving it under {runners.name(command)}"))
     check = audited(built, host, emit)
     scratch = work / "proof"
     scratch.mkdir()
@@ -94,9 +101,8 @@ def _lacking(plan: Plan, host: Host) -> tuple[str, ...]:
     return tuple(name for name in plan.cpu_features if name not in usable)
 
 
-def _unrun(plan: Plan, lacking: tuple[str, ...], check: Check, emit: Emit) -> Proof:
+def _unrun(plan: Plan, why: str, check: Check, emit: Emit) -> Proof:
     """What can be said of code that cannot be run here: that it is what was planned."""
-    why = f"this processor has no {', '.join(lacking)}"
     emit(
         Warned(
             message=f"It was built, and cannot be proved here: {why}.",

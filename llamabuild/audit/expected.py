@@ -15,8 +15,8 @@ from llamabuild.backends.cpu_table import extensions
 from llamabuild.model import Plan
 
 TABLE: Final[dict[str, Any]] = data.load(data.package("audit/audit.toml"))
-_VARIANT: Final = re.compile(r"libggml-cpu-(.+)\.so")
-_CPU: Final = re.compile(r"libggml-cpu(?:-.+)?\.so(?:\.\d+)*")
+_VARIANT: Final = re.compile(r"(?:lib)?ggml-cpu-(.+)\.(?:so|dll)")
+_CPU: Final = re.compile(r"(?:lib)?ggml-cpu(?:-.+)?\.(?:so(?:\.\d+)*|dll)")
 _FEW: Final = 3
 _ARCHES: Final = {"amd64": "x86_64", "arm64": "aarch64", "powerpc64le": "ppc64le"}
 
@@ -133,8 +133,9 @@ def _traces(binary: Binary, planned: frozenset[str]) -> Iterator[str]:
 
 @cache
 def _outside(backends: tuple[str, ...]) -> tuple[str, ...]:
-    """Patterns of the libraries that a build may need from outside."""
-    return tuple(name for one in ("any", *backends) for name in TABLE["system"].get(one, ()))
+    """Patterns of the libraries that a build may need from outside, and of Windows' own."""
+    names = ("any", "windows", *backends)
+    return tuple(name for one in names for name in TABLE["system"].get(one, ()))
 
 
 def _fits(name: str, patterns: Iterable[str]) -> bool:
@@ -144,7 +145,8 @@ def _fits(name: str, patterns: Iterable[str]) -> bool:
 def _needed(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
     own = {one.name for one in inventory.binaries} | {one.elf.soname for one in inventory.binaries}
     for name in binary.elf.needed:
-        if name not in own and not _fits(name, _outside(plan.backends)):
+        known = name.lower() if plan.system == "windows" else name
+        if name not in own and not _fits(known, _outside(plan.backends)):
             yield (
                 f"{binary.path} needs {name}, which is neither part of the build nor a library "
                 f"that {', '.join(plan.backends)} may need"
@@ -178,9 +180,10 @@ def _variants(plan: Plan, names: set[str]) -> Iterator[str]:
     """A fat build has each CPU variant that was not left out, and no other."""
     if not any(flag.name == "GGML_CPU_ALL_VARIANTS" and flag.value is True for flag in plan.flags):
         return
-    rows = cpu_sets.variant_rows(architecture(plan), "linux", plan.compiler.family)
-    wanted = {f"libggml-cpu-{row.name}.so" for row in rows}
-    wanted -= {f"lib{name}.so" for name in plan.left_out}
+    rows = cpu_sets.variant_rows(architecture(plan), plan.system, plan.compiler.family)
+    ending = "dll" if plan.system == "windows" else "so"
+    wanted = {f"libggml-cpu-{row.name}.{ending}" for row in rows}
+    wanted -= {f"lib{name}.{ending}" for name in plan.left_out}
     made = {name for name in names if _VARIANT.fullmatch(name)}
     yield from (f"there is no library {name}" for name in sorted(wanted - made))
     yield from (f"{name} was built, which was not planned" for name in sorted(made - wanted))

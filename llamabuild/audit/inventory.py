@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from llamabuild import digest
-from llamabuild.audit import device_code, elf, isa, loader
+from llamabuild.audit import device_code, elf, isa, loader, pe
 from llamabuild.audit.device_code import DeviceCode
 from llamabuild.audit.elf import Elf
 from llamabuild.audit.isa import Isa
@@ -20,7 +20,7 @@ from llamabuild.errors import IntegrityError
 from llamabuild.host import Host
 
 _FOREIGN: Final = {
-    b"MZ": "a Windows program",
+    b"MZ": "a Windows program, and no objdump (GNU binutils) to read it",
     b"\xcf\xfa\xed\xfe": "a Mach-O file",
     b"\xca\xfe\xba\xbe": "a Mach-O file for several processors",
 }
@@ -78,19 +78,21 @@ def _all(name: str) -> bool:  # noqa: ARG001 - every file
 
 
 def look(prefix: Path, host: Host, *, instructions: Callable[[str], bool] = _all) -> Inventory:
-    """What the ELF files in a folder (or one file) are and hold; the machine code of those whose
-    names ``instructions`` accepts is disassembled. Raises IntegrityError for files that are cut off
+    """What the ELF and Windows files in a folder (or one file) are and hold; the machine code of
+    those whose names ``instructions`` accepts is disassembled. Raises IntegrityError for files that are cut off
     or damaged, and when there is nothing at ``prefix``."""
     if not prefix.exists():
         raise IntegrityError(f"{prefix} does not exist", "Name a folder with libraries, or a file.")
     files = _files(prefix)
     root = prefix if prefix.is_dir() else prefix.parent
-    mine = [file for file in files if elf.is_elf(file)]
+    reader = pe.reader(host)
+    mine = [file for file in files if elf.is_elf(file) or (reader and pe.is_pe(file))]
     with ThreadPoolExecutor(max_workers=host.cores()[2]) as pool:
         binaries = tuple(pool.map(lambda file: _binary(file, root, host, instructions), mine))
     others = (_foreign(file, root) for file in files if file not in set(mine))
+    elves = {one.path: one.elf for one in binaries if elf.is_elf(root / one.path)}
     code = dict.fromkeys(f"{one.path}: {one.isa.unread}" for one in binaries if one.isa.unread)
-    looked, why = loader.missing({one.path: one.elf for one in binaries}, root, host)
+    looked, why = loader.missing(elves, root, host)
     return Inventory(
         root=root,
         binaries=binaries,
@@ -109,7 +111,8 @@ def _files(prefix: Path) -> list[Path]:
 
 
 def _binary(file: Path, root: Path, host: Host, disassembled: Callable[[str], bool]) -> Binary:
-    facts = elf.read(file)
+    reader = pe.reader(host) if pe.is_pe(file) else None
+    facts = pe.read(file, reader, host) if reader else elf.read(file)
     known = disassembled(file.name)
     return Binary(
         path=file.relative_to(root).as_posix(),

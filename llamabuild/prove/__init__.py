@@ -125,7 +125,12 @@ def _checks(
     for tool in tools.expected(build):
         yield tools.starts(tool, build.prefix, runner), None
     for kind in tools.QUANTISED:
-        yield tools.quantises(build.prefix / "bin" / "llama-quantize", kind, runner), None
+        yield (
+            tools.quantises(
+                build.prefix / "bin" / build.plan.program("llama-quantize"), kind, runner
+            ),
+            None,
+        )
     wanted = cases.standard()
     on_cpu: dict[str, Answer] = {}
     with ThreadPoolExecutor(max_workers=1) as beside:
@@ -139,7 +144,7 @@ def _checks(
             ):
                 check = _held(answer, place, on_cpu.setdefault(answer.case.name, answer))
                 yield check, answer.evidence
-    tool = build.prefix / "bin" / "llama-server"
+    tool = build.prefix / "bin" / build.plan.program("llama-server")
     for place in places:
         for case in _over_http():
             name = f"{case.name} over HTTP on the {place.name}"
@@ -216,7 +221,7 @@ def _detail(answer: Answer, found: Distance, allowed: Distance, on_cpu: Answer) 
 
 def _speed(build: Build, runner: Runner, place: Place) -> Speed:
     path = cases.model_file(models.SPEED, runner.scratch)
-    bench = build.prefix / "bin" / "llama-bench"
+    bench = build.prefix / "bin" / build.plan.program("llama-bench")
     speed = tools.measure(bench, path, runner, place.gpu_layers, name=place.name)
     return replace(speed, model=f"generated {models.SPEED.type} on the {place.name}")
 

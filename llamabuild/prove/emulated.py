@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from llamabuild.backends import BACKENDS, Evidence
 from llamabuild.events import Emit, Progress
@@ -18,6 +17,7 @@ from llamabuild.prove import cases, reference, served, tools
 from llamabuild.prove.cases import Case
 from llamabuild.prove.inference import Runner
 from llamabuild.prove.kinds import failed
+from llamabuild.toolchains import runner as runners
 
 _WHOLE = ("F16", "Q8_0", "Q4_0", "Q4_K", "Q6_K", "IQ4_XS")
 """Weight types of whole networks; exact products are asked of every type."""
@@ -36,7 +36,7 @@ def prove(build: Build, *, runner: Runner, emit: Emit) -> Proof:
         checks.append(check)
         devices |= dict.fromkeys(evidence.devices if evidence else ())
         emit(Progress(name="prove", done=len(checks), total=total, unit="checks"))
-    emulator = Path(runner.command[0]).name
+    emulator = runners.name(runner.command)
     return Proof(
         reference=f"{reference.NAME}, {len(wanted)} cases over HTTP",
         device=f"{', '.join(devices)} under {emulator}",
@@ -64,7 +64,7 @@ def _checks(
 ) -> Iterator[tuple[Check, Evidence | None]]:
     for tool in tools.expected(build):
         yield tools.starts(tool, build.prefix, runner), None
-    server = build.prefix / "bin" / "llama-server"
+    server = build.prefix / "bin" / build.plan.program("llama-server")
     for case in wanted:
         check, evidence = served.ask(server, case, runner, name=case.name)
         if doubt := BACKENDS[build.plan.backends[-1]].judge(evidence):

@@ -29,8 +29,9 @@ def expected(build: Build) -> tuple[Path, ...]:
     """The programs that were built, and those that should have been."""
     folder = build.prefix / "bin"
     names = {path.name for path in folder.glob("llama-*") if os.access(path, os.X_OK)}
-    names |= {name for name in build.plan.targets if name.startswith("llama-")}
-    names |= {name for one in build.plan.backends for name in BACKENDS[one].TRAITS.targets}
+    wanted = [name for name in build.plan.targets if name.startswith("llama-")]
+    wanted += [name for one in build.plan.backends for name in BACKENDS[one].TRAITS.targets]
+    names |= set(map(build.plan.program, wanted))
     return tuple(folder / name for name in sorted(names))
 
 

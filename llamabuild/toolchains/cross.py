@@ -1,8 +1,8 @@
 """Building here for another machine: which compilers can, and what CMake has to be told.
 
 A machine of this architecture takes the compilers that are here; another one takes those that are
-named after it (``aarch64-linux-gnu-g++``). Between systems nothing is built: a foreign system
-takes more than a compiler.
+named after it (``aarch64-linux-gnu-g++``). Between systems there is one way, from Linux to Windows:
+MinGW-w64 has all that its programs are linked with.
 """
 
 from __future__ import annotations
@@ -34,22 +34,24 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     triple: str
     cpu: str
     packages: dict[str, str]
+    system: str = "linux"
 
 
 @remembered
-def architectures() -> dict[str, Architecture]:
-    """Every architecture that can be built for elsewhere, by name."""
+def architectures(system: str = "linux") -> dict[str, Architecture]:
+    """Every architecture of a system that can be built for elsewhere, by name."""
     rows = msgspec.convert(data.load(TABLE)["architecture"], tuple[Architecture, ...])
-    return {row.name: row for row in rows}
+    return {row.name: row for row in rows if row.system == system}
 
 
-def architecture(arch: str) -> Architecture:
+def architecture(arch: str, system: str = "linux") -> Architecture:
     """The row of an architecture. Raises UnsupportedHardware when there is none."""
-    known = architectures()
+    known = architectures(system)
     if arch not in known:
+        what = arch if system == "linux" else f"{system} on {arch}"
         raise UnsupportedHardware(
-            f"no cross compiler for {arch} is known here",
-            f"Build on such a machine; from elsewhere: {', '.join(known)}.",
+            f"no cross compiler for {what} is known here",
+            f"Build on such a machine; from elsewhere: {', '.join(known) or 'none'}.",
         )
     return known[arch]
 
@@ -65,9 +67,22 @@ def of_target(target: str) -> str:
     return next((row.name for row in rows if row.triple.partition("-")[0] == prefix), "")
 
 
+def system_of(target: str) -> str:
+    """The operating system that a compiler's target triple stands for; Linux when it says nothing
+    else.
+
+    >>> system_of("x86_64-w64-mingw32"), system_of("aarch64-linux-gnu")
+    ('windows', 'linux')
+    """
+    return "windows" if re.search(r"-(mingw|windows)", target) else "linux"
+
+
 def check_system(system: str, arch: str, host: Host) -> None:
     """Raises UnsupportedHardware when nothing for ``system`` on ``arch`` can be built here."""
     here, _, own = host.system()
+    if (here, system) == ("linux", "windows"):
+        architecture(arch, system)
+        return
     if system != here:
         raise UnsupportedHardware(
             f"this machine runs {here} and cannot build for {system}",
@@ -80,7 +95,15 @@ def check_system(system: str, arch: str, host: Host) -> None:
         )
 
 
-def detect(arch: str, isa_options: tuple[str, ...], *, host: Host, cache: Path) -> Toolchain:
+def native(system: str, arch: str, host: Host) -> bool:
+    """True when this machine is of that kind."""
+    here, _, own = host.system()
+    return (system, arch) == (here, own)
+
+
+def detect(
+    arch: str, isa_options: tuple[str, ...], *, host: Host, cache: Path, system: str = "linux"
+) -> Toolchain:
     """The compilers and tools of this machine that build for ``arch``; ``isa_options`` are what
     each compiler is asked to accept. Nothing that they compile is executed, except that canaries
     run where this machine can run them.
@@ -88,9 +111,9 @@ def detect(arch: str, isa_options: tuple[str, ...], *, host: Host, cache: Path) 
     Raises ToolMissing without a cross compiler, cmake or ninja; ConfigError when ``CC`` or ``CXX``
     name a compiler for something else; UnsupportedHardware for an architecture nobody knows.
     """
-    if arch == host.system()[2]:
+    if native(system, arch, host):
         return toolchains.detect(host, isa_options, cache=cache)
-    row = architecture(arch)
+    row = architecture(arch, system)
     found: list[Compiler] = []
     absent: list[Absence] = []
     for cc, cxx in _candidates(row, host):
@@ -108,14 +131,15 @@ def detect(arch: str, isa_options: tuple[str, ...], *, host: Host, cache: Path) 
             tools.ninja(host, cache),
             *((launcher,) if isinstance(launcher, Tool) else ()),
         ),
-        absent=(*absent, _without_openssl(arch)),
+        absent=(*absent, _without_openssl(row)),
         explicit_compiler=compilers.explicit(host.environ),
     )
 
 
 def _candidates(row: Architecture, host: Host) -> Iterator[tuple[str, str]]:
     """Pairs of (C, C++) compilers, the preferred first, each real program once."""
-    pairs = [(f"{row.triple}-gcc{end}", f"{row.triple}-g++{end}") for end in ("", *_VERSIONS)]
+    endings = ("-posix", "") if row.system == "windows" else ("", *_VERSIONS)
+    pairs = [(f"{row.triple}-gcc{end}", f"{row.triple}-g++{end}") for end in endings]
     if compilers.explicit(host.environ):
         pairs = [compilers.chosen(host.environ)]
     seen = set()
@@ -132,9 +156,9 @@ def _described(
     """Raises ValueError for a compiler that does not work, ConfigError for one that the user
     chose and that is for something else."""
     found = compilers.describe(cc, cxx, options, host=host, cache=cache)
-    if of_target(found.target) != row.name:
+    if of_target(found.target) != row.name or system_of(found.target) != row.system:
         raise ConfigError(
-            f"{cxx} compiles for {found.target}, not for {row.name}",
+            f"{cxx} compiles for {found.target}, not for {row.triple}",
             f"Unset CC and CXX, or set CXX={row.triple}-g++.",
         )
     return found
@@ -147,7 +171,8 @@ def _none(row: Architecture, absent: list[Absence], host: Host) -> ToolMissing:
         names = " and ".join(compilers.chosen(host.environ))
         why = f"CC and CXX choose {names}, which are not on PATH"
         return ToolMissing(why, "Correct or unset CC and CXX.")
-    why = f"no C++ compiler for {row.name} ({row.triple}-g++) is on PATH"
+    what = row.name if row.system == "linux" else f"{row.system} on {row.name}"
+    why = f"no C++ compiler for {what} ({row.triple}-g++) is on PATH"
     return ToolMissing(why, _hint(row, host))
 
 
@@ -155,19 +180,20 @@ def _hint(row: Architecture, host: Host) -> str:
     return packages.install(host, row.packages)
 
 
-def _without_openssl(arch: str) -> Absence:
-    why = f"this machine's OpenSSL is not for {arch}; llama-server is built without https downloads"
+def _without_openssl(row: Architecture) -> Absence:
+    what = row.name if row.system == "linux" else row.system
+    why = f"this machine's OpenSSL is not for {what}; llama-server is built without https downloads"
     return Absence(what="openssl", why=why)
 
 
-def flags(arch: str, host: Host) -> tuple[Flag, ...]:
-    """What CMake must be told to build for another architecture; nothing for this one."""
-    if arch == host.system()[2]:
+def flags(arch: str, host: Host, system: str = "linux") -> tuple[Flag, ...]:
+    """What CMake must be told to build for another architecture or system; nothing for this one."""
+    if native(system, arch, host):
         return ()
-    root = f"/usr/{architecture(arch).triple}"
-    theirs = f"only what is below {root} is for {arch}"
+    root = f"/usr/{architecture(arch, system).triple}"
+    theirs = f"only what is below {root} is for {arch if system == 'linux' else system}"
     return (
-        Flag(name="CMAKE_SYSTEM_NAME", value="Linux", why="built here, runs elsewhere"),
+        Flag(name="CMAKE_SYSTEM_NAME", value=system.capitalize(), why="built here, runs elsewhere"),
         Flag(name="CMAKE_SYSTEM_PROCESSOR", value=arch, why="where it runs"),
         Flag(
             name="CMAKE_FIND_ROOT_PATH", value=root, why="where the cross compiler's libraries are"
@@ -181,7 +207,19 @@ def flags(arch: str, host: Host) -> tuple[Flag, ...]:
             value="NEVER",
             why="programs of the build run here",
         ),
+        *(_WINDOWS if system == "windows" else ()),
     )
+
+
+_WINDOWS: Final = tuple(
+    Flag(
+        name=f"CMAKE_{language}_FLAGS",
+        value="-Wa,-muse-unaligned-vector-move",
+        why="Windows aligns the stack to 16 bytes, and GCC keeps AVX registers there as if it were "
+        "32 (GCC bug 54412): the first one kept would crash",
+    )
+    for language in ("C", "CXX")
+)
 
 
 def libc(compiler: Compiler, host: Host) -> str:

@@ -1,7 +1,9 @@
-"""Running here what was built for another machine: by QEMU's user-mode emulation, or as asked.
+"""Running here what was built for another machine: by QEMU's user-mode emulation, Windows programs
+by Wine, or as asked.
 
 An emulator translates every instruction, so that a proof under it shows which kernels run and what
-they compute, and nothing about speed.
+they compute, and nothing about speed. Wine translates none: the processor must have what a program
+was compiled for.
 """
 
 from __future__ import annotations
@@ -22,19 +24,33 @@ from llamabuild.toolchains import cross
 _LIMITS: Final = Limits(seconds=60)
 _PROGRAM: Final = "int main(void) { return 7; }\n"
 _ANSWER: Final = 7
+_WINES: Final = ("wine", "wine64", "wine-stable")
 _EXAMPLE: Final = "For example: --runner 'qemu-aarch64-static -L /usr/aarch64-linux-gnu -cpu max'"
 
 
-def find(arch: str, compiler: Compiler, *, host: Host, asked: str = "") -> tuple[str, ...]:
+def find(
+    arch: str,
+    compiler: Compiler,
+    *,
+    host: Host,
+    asked: str = "",
+    system: str = "linux",
+    disk: str = "",
+) -> tuple[str, ...]:
     """The program, with arguments, that runs here what ``compiler`` makes for ``arch``; nothing
-    where this machine does, unless one is ``asked`` for. It has run a program.
+    where this machine does, unless one is ``asked`` for. It has run a program. Without Wine there
+    is none for Windows: what is made is not proved then, and marked. ``disk`` is the folder that
+    Wine makes Windows' disk of.
 
     Raises ToolMissing when there is none or it does not work, ConfigError for a wrong ``asked``.
     """
     if asked:
         command = parsed(asked, host)
-    elif arch == host.system()[2]:
+    elif cross.native(system, arch, host):
         return ()
+    elif system == "windows":
+        if not (command := _wine(disk, host)):
+            return ()
     else:
         command = _qemu(arch, compiler, host)
     _tried(command, arch, compiler, host)
@@ -80,6 +96,23 @@ def given(
     return (*command, *words), {name: variables[name] for name in variables if name not in apart}
 
 
+def name(command: Sequence[str]) -> str:
+    """What a runner is called.
+
+    >>> name(("/usr/bin/qemu-arm", "-cpu", "max")), name(("/usr/bin/env", "A=b", "/usr/bin/wine"))
+    ('qemu-arm', 'wine')
+    """
+    words = (os.path.basename(word) for word in command)
+    return next((word for word in words if word in _WINES), os.path.basename(command[0]))
+
+
+def _wine(disk: str, host: Host) -> tuple[str, ...]:
+    """Wine, or nothing where there is none."""
+    program = next(filter(None, map(host.which, _WINES)), None)
+    env = host.which("env")
+    return (env, f"WINEPREFIX={disk}", "WINEDEBUG=-all", program) if program and env else ()
+
+
 def _qemu(arch: str, compiler: Compiler, host: Host) -> tuple[str, ...]:
     row = cross.architecture(arch)
     names = (f"qemu-{arch}-static", f"qemu-{arch}")
@@ -105,7 +138,7 @@ def sysroot(row: cross.Architecture, compiler: Compiler, host: Host) -> str:
 def _tried(command: tuple[str, ...], arch: str, compiler: Compiler, host: Host) -> None:
     """Raises ToolMissing when the runner does not run what the compiler makes."""
     with tempfile.TemporaryDirectory(prefix="llamabuild-runner-") as folder:
-        source, program = Path(folder, "program.c"), Path(folder, "program")
+        source, program = Path(folder, "program.c"), Path(folder, "program.exe")
         source.write_text(_PROGRAM)
         made = host.run([compiler.cc, str(source), "-o", str(program)], limits=_LIMITS)
         ended = host.run([*command, str(program)], limits=_LIMITS) if made.code == 0 else made

@@ -19,12 +19,14 @@ from llamabuild import cmake, data
 from llamabuild.errors import BuildFailed, FetchError, ToolMissing
 from llamabuild.host import Finished, Host, Limits, python
 from llamabuild.model import Plan, Source
-from llamabuild.toolchains import cross, zig
+from llamabuild.toolchains import cross, mingw, zig
 
 _HERE = Path(__file__).resolve().parent
 _LIMITS = Limits(seconds=600)
 _QUIET = ("--disable-pip-version-check", "--no-input", "--quiet")
-_LIBRARY = re.compile(r"^(lib)?(llama|mtmd|ggml(-.+)?|llamabuild-cxx)\.(so|dylib|dll)$")
+_LIBRARY = re.compile(
+    r"^(lib)?(llama|mtmd|ggml(-.+)?|llamabuild-cxx)\.(so|dylib|dll)$|^%s$" % mingw.RUNTIME.pattern
+)
 _EPOCH = "1700000000"
 """A fixed time for the archive's entries: the same files give the same wheel."""
 
@@ -61,6 +63,8 @@ def platform(plan: Plan, host: Host) -> dict[str, str]:
     this machine's: Python's ``sysconfig`` reads it for this purpose, and so does scikit-build-core.
     What is linked with an older glibc and needs nothing else is for every Linux (PEP 600)."""
     system, _, here = host.system()
+    if plan.system == "windows" != system:
+        return {"_PYTHON_HOST_PLATFORM": "win-amd64"}
     arch = cross.of_target(plan.compiler.target)
     glibc = zig.libc(plan.compiler.target).partition(" ")[2].replace(".", "_")
     if glibc and plan.backends == ("cpu",):
