@@ -12,7 +12,6 @@ from llamabuild import data, digest
 from llamabuild.errors import ConfigError
 from llamabuild.model import Archive, Kit
 
-
 CONTENTS: Final = "contents.json"
 """The file of a kit that lists the others with their sizes."""
 CACHE: Final = "cache"

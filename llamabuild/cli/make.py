@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from llamabuild.model import Artifact
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _Tools(NamedTuple):
+    """What to build with, as the options say."""
+
+    toolchain: str
+    compiler_cache: str
 
 
 def _for_machine(command: _Command) -> _Command:
@@ -85,7 +92,7 @@ def setup(
             )
         if into:
             _check_environment(into, use)
-        tools = {"toolchain": toolchain, "compiler_cache": compiler_cache}
+        tools = _Tools(toolchain, compiler_cache)
         artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
         if into:
             pipeline.install(
@@ -121,7 +128,7 @@ def _provision(
     use: Settings,
     name: str,
     target: Target | None,
-    tools: dict[str, str],
+    tools: _Tools,
     *,
     yes: bool,
     offline: bool,
@@ -137,7 +144,8 @@ def _provision(
             emit=use.reporter,
             offline=offline,
             target=target,
-            **tools,
+            toolchain=tools.toolchain,
+            compiler_cache=tools.compiler_cache,
         )
 
     try:
@@ -146,7 +154,7 @@ def _provision(
         if not yes:
             raise
         means = provide.Means(
-            asked=tools["toolchain"], host=use.host, cache=use.cache, emit=use.reporter
+            asked=tools.toolchain, host=use.host, cache=use.cache, emit=use.reporter
         )
         provide.install(error, means)
     return provided()
@@ -175,7 +183,7 @@ def build(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        tools = {"toolchain": toolchain, "compiler_cache": compiler_cache}
+        tools = _Tools(toolchain, compiler_cache)
         target = _target(machine, runner)
         artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
         use.reporter.summary(artifact)

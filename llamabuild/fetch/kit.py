@@ -32,8 +32,8 @@ def fetch(
     emit: Emit,
     offline: bool = False,
 ) -> Path:
-    """The folder of a kit, from the cache if it is there and complete. ``ready`` does what has to be done to
-    the unpacked wheels before others see them.
+    """The folder of a kit, from the cache if it is there and complete. ``ready`` does what has to
+    be done to the unpacked wheels before others see them.
 
     With ``offline`` only local addresses are opened. Raises FetchError when no address has a
     wheel, IntegrityError when one gave other bytes, DiskFull before anything is fetched, and

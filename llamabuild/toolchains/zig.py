@@ -1,9 +1,9 @@
 """Zig's C and C++ compiler, as the kit ``zig`` brings it: clang with everything that it links with.
 
 By itself zig compiles for the very processor it runs on, with debug information; here it starts at
-the least one and has none, as other compilers do, and the plan says what comes on top. It links with an old glibc's symbols whatever
-machine it runs on, so that the result runs on every Linux that has that glibc or a newer one. It
-has no OpenMP: ggml's own threads take its place.
+the least one and has none, as other compilers do, and the plan says what comes on top. It links
+with an old glibc's symbols whatever machine it runs on, so that the result runs on every Linux that
+has that glibc or a newer one. It has no OpenMP: ggml's own threads take its place.
 
 It links a hidden C++ library into every shared library, and an exception that crosses libraries is
 then caught by nobody. So one shared library is made of it, which what is linked from objects uses

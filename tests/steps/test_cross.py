@@ -18,6 +18,7 @@ from llamabuild.host import Host, Limits, LocalHost
 from llamabuild.instructions_arm import feature_of
 from llamabuild.model import Artifact, Build, Check, Pin, Proof
 from llamabuild.prove import crash
+from llamabuild.provide import Means
 from llamabuild.toolchains import cross, runner
 from tests import standin
 
@@ -159,15 +160,10 @@ def pin(tmp_path_factory: pytest.TempPathFactory) -> Pin:
 
 
 def asked(pin: Pin, cache: Path) -> Request:
-    return pipeline._request(
-        recipes.load("cpu-native", ("cpu",)),
-        pin,
-        elsewhere.Target(machine=MACHINE),
-        host=HOST,
-        cache=cache,
-        emit=silent,
-        proof=standin.proved,
-    )
+    means = Means(asked="auto", host=HOST, cache=cache, emit=silent)
+    target = elsewhere.Target(machine=MACHINE)
+    wanted = recipes.load("cpu-native", ("cpu",))
+    return pipeline._request(wanted, pin, target, means, standin.proved)
 
 
 def proved(built: Build, work: Path, host: Host, emit: Emit) -> Proof:

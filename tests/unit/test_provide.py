@@ -149,7 +149,8 @@ def test_a_compiler_cache_is_only_brought_along_when_it_is_asked_for(
     assert shelf.asked == []
     found = provide.compiler_cache("sccache", bare)
     assert shelf.asked == ["sccache"]
-    assert found and found.path.startswith(str(tmp_path / "kits" / "sccache-"))
+    assert found
+    assert found.path.startswith(str(tmp_path / "kits" / "sccache-"))
 
 
 def test_a_compiler_cache_that_is_here_is_taken(
@@ -167,7 +168,8 @@ def test_a_compiler_cache_that_is_here_is_taken(
     here = replace(means(), host=host, cache=tmp_path)
     for asked, name in (("auto", "ccache"), ("sccache", "sccache")):
         found = provide.compiler_cache(asked, here)
-        assert found and found.path == f"/usr/bin/{name}"
+        assert found
+        assert found.path == f"/usr/bin/{name}"
     assert shelf.asked == []
 
 
