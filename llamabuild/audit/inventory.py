@@ -79,8 +79,8 @@ def _all(name: str) -> bool:  # noqa: ARG001 - every file
 
 def look(prefix: Path, host: Host, *, instructions: Callable[[str], bool] = _all) -> Inventory:
     """What the ELF and Windows files in a folder (or one file) are and hold; the machine code of
-    those whose names ``instructions`` accepts is disassembled. Raises IntegrityError for files that are cut off
-    or damaged, and when there is nothing at ``prefix``."""
+    those whose names ``instructions`` accepts is disassembled. Raises IntegrityError for files that
+    are cut off or damaged, and when there is nothing at ``prefix``."""
     if not prefix.exists():
         raise IntegrityError(f"{prefix} does not exist", "Name a folder with libraries, or a file.")
     files = _files(prefix)

@@ -25,7 +25,7 @@ _HERE = Path(__file__).resolve().parent
 _LIMITS = Limits(seconds=600)
 _QUIET = ("--disable-pip-version-check", "--no-input", "--quiet")
 _LIBRARY = re.compile(
-    r"^(lib)?(llama|mtmd|ggml(-.+)?|llamabuild-cxx)\.(so|dylib|dll)$|^%s$" % mingw.RUNTIME.pattern
+    rf"^(lib)?(llama|mtmd|ggml(-.+)?|llamabuild-cxx)\.(so|dylib|dll)$|^{mingw.RUNTIME.pattern}$"
 )
 _EPOCH = "1700000000"
 """A fixed time for the archive's entries: the same files give the same wheel."""

@@ -202,15 +202,29 @@ def test_a_library_that_is_cut_off(tmp_path: Path) -> None:
 
 def test_what_is_not_elf_is_said(tmp_path: Path) -> None:
     (tmp_path / "libllama.dylib").write_bytes(b"\xcf\xfa\xed\xfe" + bytes(60))
-    (tmp_path / "llama.dll").write_bytes(b"MZ" + bytes(60))
     (tmp_path / "libx.so").write_bytes(b"INPUT(libm.so.6)")
     (tmp_path / "readme.txt").write_text("x")
     inventory = look(tmp_path, HOST)
     assert inventory.binaries == ()
-    assert len(inventory.unread) == 3
+    assert len(inventory.unread) == 2
     assert differences(planned(), inventory) == ()
     with pytest.raises(IntegrityError, match="does not exist"):
         look(tmp_path / "none", HOST)
+
+
+class Bare(LocalHost):
+    """A machine without programs."""
+
+    def which(self, name: str) -> None:
+        del name
+
+
+def test_a_windows_library_is_read_where_something_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "llama.dll").write_bytes(b"MZ" + bytes(60))
+    (line,) = look(tmp_path, Bare()).unread
+    assert "no objdump" in line
+    with pytest.raises(IntegrityError, match="not a sound Windows program"):
+        look(tmp_path, HOST)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ MACHINES = Path(__file__).resolve().parents[1] / "machines"
 DEBIAN = {"/etc/os-release": "ID=debian\n"}
 CXX = "/usr/bin/aarch64-linux-gnu-g++"
 BINARIES = ("cmake", "ninja", "ccache", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++", "g++-13")
+MINGW = "x86_64-w64-mingw32"
 MACROS = "#define __GNUC__ 12\n#define __GNUC_MINOR__ 2\n#define __GNUC_PATCHLEVEL__ 0\n"
 SAID: dict[str, Finished | str] = {
     "-dumpmachine": "aarch64-linux-gnu\n",
@@ -88,6 +89,42 @@ def test_nothing_is_built_for_another_system(system: str) -> None:
     with pytest.raises(UnsupportedHardware, match="Linux only"):
         cross.check_system(system, "aarch64", host(os=system))
     cross.check_system(system, "x86_64", host(os=system))
+
+
+def test_windows_programs_are_built_on_linux_alone() -> None:
+    cross.check_system("windows", "x86_64", host())
+    for other in ("macos", "freebsd"):
+        with pytest.raises(UnsupportedHardware, match=f"this machine runs {other}"):
+            cross.check_system("windows", "x86_64", host(os=other))
+
+
+def test_the_compiler_for_windows_is_the_one_with_threads(tmp_path: Path) -> None:
+    names = ("cmake", "ninja", *(f"{MINGW}-{name}" for name in ("gcc-posix", "g++-posix")))
+    both = {name: f"/usr/bin/{name}" for name in (*names, f"{MINGW}-gcc", f"{MINGW}-g++")}
+    answers = {**SAID, "-dumpmachine": f"{MINGW}\n", "-posix -dumpmachine": f"{MINGW}\n"}
+    there = host(programs=both, answers=answers)
+    found = cross.detect("x86_64", (), host=there, cache=tmp_path, system="windows")
+    assert found.compilers[0].cxx == f"/usr/bin/{MINGW}-g++-posix"
+    assert found.absent[-1].what == "openssl"
+    assert "not for windows" in found.absent[-1].why
+    with pytest.raises(ToolMissing, match="windows on x86_64") as caught:
+        cross.detect("x86_64", (), host=host(), cache=tmp_path, system="windows")
+    assert "g++-mingw-w64-x86-64-posix" in caught.value.hint
+
+
+def test_a_compiler_for_linux_makes_no_windows_programs(tmp_path: Path) -> None:
+    answers = {**SAID, "-dumpmachine": "x86_64-linux-gnu\n"}
+    programs = {name: f"/usr/bin/{name}" for name in ("cmake", "ninja", "gcc", "g++")}
+    chosen = host(programs=programs, answers=answers, environ={"CC": "gcc", "CXX": "g++"})
+    with pytest.raises(ConfigError, match="not for x86_64-w64-mingw32"):
+        cross.detect("x86_64", (), host=chosen, cache=tmp_path, system="windows")
+
+
+def test_what_windows_needs_of_cmake_and_of_the_assembler() -> None:
+    told = {flag.name: flag.value for flag in cross.flags("x86_64", host(), "windows")}
+    assert told["CMAKE_SYSTEM_NAME"] == "Windows"
+    assert told["CMAKE_FIND_ROOT_PATH"] == f"/usr/{MINGW}"
+    assert told["CMAKE_CXX_FLAGS"] == told["CMAKE_C_FLAGS"] == "-Wa,-muse-unaligned-vector-move"
 
 
 def test_an_architecture_that_nobody_knows_is_refused(tmp_path: Path) -> None:

@@ -111,6 +111,25 @@ def test_a_system_that_nothing_can_be_built_for_is_refused(tmp_path: Path) -> No
         decided("apple-m2-max", tmp_path)
 
 
+def test_a_windows_machine_is_planned_for_on_linux(tmp_path: Path) -> None:
+    """Its GPU needs a toolkit for Windows; its processor is used to the full."""
+    mingw = [f"x86_64-w64-mingw32-{name}-posix" for name in ("gcc", "g++")]
+    said: dict[str, Finished | str] = {**SAID, "-dumpmachine": "x86_64-w64-mingw32\n", "-m": ""}
+    here = RecordedHost(
+        programs={name: f"/usr/bin/{name}" for name in (*BINARIES, *mingw)},
+        files=DEBIAN,
+        answers=said,
+    )
+    means = Means(asked="auto", host=here, cache=tmp_path, emit=lambda _: None)
+    wanted = target("windows-11-with-visual-studio")
+    request = pipeline._request(recipe("auto"), values.pin(), wanted, means, prove_in)
+    made = request.decide(heal.Course())
+    assert (made.system, made.backends, made.runner) == ("windows", ("cpu",), ())
+    assert made.program("llama-cli") == "llama-cli.exe"
+    assert {"avx2", "avx_vnni"} <= set(made.cpu_features)
+    assert any(one.what == "cuda" and "linux" in one.why for one in made.absent)
+
+
 def test_a_musl_system_is_refused(tmp_path: Path) -> None:
     native: dict[str, Finished | str] = {**SAID, "-dumpmachine": "x86_64-linux-gnu\n"}
     here = RecordedHost(

@@ -109,3 +109,20 @@ def test_no_variable_is_lost_and_none_with_a_comma_is_cut(variables: dict[str, s
     told = dict(word.split("=", 1) for word in words[2::2])
     assert {**told, **left} == variables
     assert not any("," in word for word in words)
+
+
+def windows(**programs: str) -> tuple[str, ...]:
+    told = {**{name: f"/usr/bin/{name}" for name in ("env",)}, **programs}
+    answers = {"/usr/bin/env": Finished(code=7, out="", err=""), f"{CROSS.cc} ": ""}
+    there = host(programs=told, answers=answers)
+    return runner.find("x86_64", CROSS, host=there, system="windows", disk="/cache/wine")
+
+
+def test_windows_programs_are_run_by_wine_with_a_disk_of_its_own() -> None:
+    found = windows(wine="/usr/bin/wine")
+    assert found == ("/usr/bin/env", "WINEPREFIX=/cache/wine", "WINEDEBUG=-all", "/usr/bin/wine")
+    assert runner.name(found) == "wine"
+
+
+def test_without_wine_nothing_runs_windows_programs() -> None:
+    assert windows() == ()
