@@ -7,7 +7,7 @@ BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
 .PHONY: help setup test check unit golden fuzz versions look mutants kills bench rebuild \
-	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain clean
+	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ e2e-rpc: .venv/ready  ## layers that another machine computes, over the loopback
 
 e2e-toolchain: .venv/ready  ## without compiler and cmake: a compiler is brought along (15 minutes)
 	LLAMABUILD_E2E=toolchain $(BIN)/pytest -s tests/e2e/test_toolchain.py
+
+e2e-windows: .venv/ready  ## Windows programs made here, proved under Wine (15 minutes)
+	LLAMABUILD_E2E=windows $(BIN)/pytest -s tests/e2e/test_windows.py
 
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py

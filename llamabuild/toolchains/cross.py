@@ -207,19 +207,7 @@ def flags(arch: str, host: Host, system: str = "linux") -> tuple[Flag, ...]:
             value="NEVER",
             why="programs of the build run here",
         ),
-        *(_WINDOWS if system == "windows" else ()),
     )
-
-
-_WINDOWS: Final = tuple(
-    Flag(
-        name=f"CMAKE_{language}_FLAGS",
-        value="-Wa,-muse-unaligned-vector-move",
-        why="Windows aligns the stack to 16 bytes, and GCC keeps AVX registers there as if it were "
-        "32 (GCC bug 54412): the first one kept would crash",
-    )
-    for language in ("C", "CXX")
-)
 
 
 def libc(compiler: Compiler, host: Host) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from llamabuild import recordings
 from llamabuild.backends import cuda
 from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
 from llamabuild.host import Finished, Limits
-from llamabuild.toolchains import cross
+from llamabuild.toolchains import cross, mingw
 from llamabuild.toolchains.borrowed import BorrowingHost
+from tests.unit import values
 from tests.unit.recorded import RecordedHost
 
 MACHINES = Path(__file__).resolve().parents[1] / "machines"
@@ -124,7 +126,14 @@ def test_what_windows_needs_of_cmake_and_of_the_assembler() -> None:
     told = {flag.name: flag.value for flag in cross.flags("x86_64", host(), "windows")}
     assert told["CMAKE_SYSTEM_NAME"] == "Windows"
     assert told["CMAKE_FIND_ROOT_PATH"] == f"/usr/{MINGW}"
-    assert told["CMAKE_CXX_FLAGS"] == told["CMAKE_C_FLAGS"] == "-Wa,-muse-unaligned-vector-move"
+    option = "-Wa,-muse-unaligned-vector-move"
+    compiler = replace(values.compiler(), cc=f"/usr/bin/{MINGW}-gcc")
+    new = mingw.flags(compiler, host(answers={option: ""}))
+    assert {flag.name: flag.value for flag in new} == {
+        "CMAKE_C_FLAGS": option,
+        "CMAKE_CXX_FLAGS": option,
+    }
+    assert mingw.flags(compiler, host(answers={option: Finished(code=1, out="", err="")})) == ()
 
 
 def test_an_architecture_that_nobody_knows_is_refused(tmp_path: Path) -> None:

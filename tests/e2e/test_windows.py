@@ -1,0 +1,97 @@
+"""The real llama.cpp as Windows programs, made on Linux and proved under Wine.
+
+It compiles for minutes: ``make e2e-windows`` asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamabuild import audit, proving, store
+from llamabuild.errors import ProofFailed
+from llamabuild.events import silent
+from llamabuild.host import LocalHost
+from llamabuild.model import Build, Source
+from tests.e2e.conftest import Run
+
+HOST = LocalHost()
+HERE = Path(__file__).resolve().parent
+MACHINE = HERE.parent / "machines" / "windows-11-with-visual-studio.json"
+RECIPE = HERE / "recipes" / "cpu-without-avx-vnni.toml"
+
+pytestmark = [
+    pytest.mark.llama,
+    pytest.mark.skipif(
+        os.environ.get("LLAMABUILD_E2E") != "windows",
+        reason="compiles for minutes; LLAMABUILD_E2E=windows (make e2e-windows) asks for it",
+    ),
+    *(
+        pytest.mark.skipif(not shutil.which(name), reason=f"{name} is not installed")
+        for name in ("x86_64-w64-mingw32-g++-posix", "wine")
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def made(run: Run, source: Source) -> dict[str, Any]:
+    answer = run("build", str(RECIPE), "--machine", str(MACHINE), "--json")
+    found: dict[str, Any] = json.loads(answer.stdout)["artifact"]
+    return found
+
+
+def test_it_is_proved_under_wine(made: dict[str, Any]) -> None:
+    proof, plan = made["manifest"]["proof"], made["manifest"]["plan"]
+    assert {"avx2", "fma", "f16c", "bmi2"} <= set(plan["cpu_features"])
+    assert proof["device"].endswith("under wine")
+    assert len(proof["checks"]) > 40
+    assert proof["unrun"] == ["the Python bindings"]
+    print(len(proof["checks"]), "checks in", round(proof["seconds"]), "s")
+
+
+def test_everything_is_a_windows_program_with_the_instructions_of_the_plan(
+    made: dict[str, Any],
+) -> None:
+    inventory = audit.look(Path(made["path"]), HOST, instructions=lambda name: "ggml-cpu" in name)
+    names = {one.name for one in inventory.binaries}
+    assert {"llama-server.exe", "llama-cli.exe", "libllama.dll", "libstdc++-6.dll"} <= names
+    (kernels,) = (one for one in inventory.binaries if one.name == "libggml-cpu.dll")
+    assert {"avx2", "fma"} <= kernels.isa.features
+    assert "KERNEL32.dll" in kernels.elf.needed
+
+
+def test_the_wheel_has_what_its_libraries_need(made: dict[str, Any]) -> None:
+    (wheel,) = (Path(made["path"]) / "wheel").iterdir()
+    assert wheel.name.endswith("-py3-none-win_amd64.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {Path(name).name for name in archive.namelist() if name.endswith(".dll")}
+    assert {"libllama.dll", "libggml.dll", "libmtmd.dll", "libgcc_s_seh-1.dll"} <= packed
+    inventory = audit.look(Path(made["path"]), HOST, instructions=lambda _: False)
+    needed = {name for one in inventory.binaries if one.name in packed for name in one.elf.needed}
+    own = {one.name for one in inventory.binaries}
+    assert needed & own <= packed
+
+
+def test_without_the_compilers_library_it_is_refused(
+    made: dict[str, Any], cache: Path, tmp_path: Path
+) -> None:
+    kept = store.find(cache, made["key"])
+    prefix = shutil.copytree(kept.path, tmp_path / "bare")
+    (prefix / "bin" / "libstdc++-6.dll").unlink()
+    built = Build(
+        plan=kept.manifest.plan,
+        prefix=prefix,
+        wheel=prefix / "wheel" / kept.wheel.name,
+        log=prefix / "build.log",
+        seconds=0.0,
+        effective={},
+    )
+    with pytest.raises(ProofFailed, match=r"libstdc\+\+-6.dll") as caught:
+        proving.audited(built, HOST, silent)
+    assert caught.value.kind == "library-missing"
