@@ -174,7 +174,7 @@ endif()
 
 
 def injected(options: Iterable[SourceOption], left_out: Iterable[str]) -> str:
-    """A CMake file, included by every ``project()``: small files that are compiled together, options
+    """A CMake file, included by every ``project()``: small files to be compiled together, options
     for single source files, and variants that are not to be compiled."""
     text = f"# Written by llamabuild.\n{_TOGETHER}"
     if names := ";".join(left_out):
