@@ -101,8 +101,8 @@ class Hardware:
 class Tool:
     """A program or development library that a build uses. ``path`` is told, never hashed;
     ``backend`` is the only back-end that needs it, or empty. ``requires`` are Python distributions
-    that bring what the result needs of it at run time, and ``site`` is where they put it, below
-    ``site-packages``."""
+    that bring what the result needs of it at run time, and ``places`` are where that is, seen from
+    the result's libraries."""
 
     name: str
     version: str
@@ -110,7 +110,7 @@ class Tool:
     digest: str = ""
     backend: str = ""
     requires: tuple[str, ...] = ()
-    site: str = ""
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
     own = architectures(devices, version)
     usual = (Flag(name=f["name"], value=f["value"], why=f["why"]) for f in TABLE["flag"])
     stub = "libcuda" in tools
-    site = tools["cuda-wheels"].site if "cuda-wheels" in tools else ""
+    places = tools["cuda-wheels"].places if "cuda-wheels" in tools else ()
     return (
         *own,
         *(flag for flag in usual if flag.name not in {one.name for one in own}),
@@ -82,7 +82,7 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
             if stub
             else "no libcuda.so to link with here; memory comes from a plain pool",
         ),
-        *_runtime(hardware, tools["cudart"].path if "cudart" in tools else "", site),
+        *_runtime(hardware, tools["cudart"].path if "cudart" in tools else "", places),
         *host_flags(toolchain, version),
     )
 
@@ -219,17 +219,16 @@ def _device(gpu: Gpu, survey: Survey, lacks: str) -> Device:
     )
 
 
-def _runtime(hardware: Hardware, cudart: str, site: str) -> tuple[Flag, ...]:
+def _runtime(hardware: Hardware, cudart: str, places: tuple[str, ...]) -> tuple[Flag, ...]:
     """How the result finds CUDA's libraries again: CMake leaves a toolkit's folder out of RPATH,
-    even with ``CMAKE_INSTALL_RPATH_USE_LINK_PATH``. In ``site-packages`` the libraries of
-    ``llama_cpp/lib`` have those of NVIDIA's wheels two folders up."""
+    even with ``CMAKE_INSTALL_RPATH_USE_LINK_PATH``. Those of a toolkit of wheels are at ``places``
+    seen from the result, which names no folder of this machine then."""
     folder = cudart.rpartition("/")[0]
-    if hardware.os != "linux" or not folder or folder in TABLE["places"]["library"]:
-        return ()
-    if " " in folder:
+    known = not folder or folder in TABLE["places"]["library"] or " " in folder
+    if hardware.os != "linux" or (known and not places):
         return ()
     why = "the result finds CUDA's libraries, in a folder that the loader may not know"
     names = ("CMAKE_SHARED_LINKER_FLAGS", "CMAKE_MODULE_LINKER_FLAGS")
-    places = (*((rf"\$ORIGIN/../../{site}",) if site else ()), folder)
-    value = " ".join(f"-Wl,-rpath,{place}" for place in places)
+    found = tuple(rf"\$ORIGIN/{place}" for place in places) or (folder,)
+    value = " ".join(f"-Wl,-rpath,{place}" for place in found)
     return tuple(Flag(name=name, value=value, why=why) for name in names)

@@ -24,10 +24,11 @@ _CUBLAS: Final = "cuBLAS's development files"
 
 
 class _Kit(msgspec.Struct, frozen=True):
-    """The note in a toolkit of wheels: distributions, and their folder in ``site-packages``."""
+    """The note in a toolkit of wheels: distributions, and where their libraries are, seen from
+    those of a result."""
 
     requires: tuple[str, ...]
-    site: str
+    places: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +81,9 @@ def _at_run_time(host: Host, root: str) -> list[Tool]:
         told = msgspec.json.decode(host.read_text(f"{root}/kit.json") or "", type=_Kit)
     except msgspec.DecodeError:
         return []
-    own = digest.of_value([*told.requires, told.site])
+    own = digest.of_value([*told.requires, *told.places])
     return [
-        Tool(name="cuda-wheels", version="", digest=own, requires=told.requires, site=told.site)
+        Tool(name="cuda-wheels", version="", digest=own, requires=told.requires, places=told.places)
     ]
 
 

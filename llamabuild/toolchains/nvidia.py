@@ -28,7 +28,10 @@ _NEEDED: Final = (
     ),
     *("include/cublas_v2.h", "lib64/libcublas.so", "lib64/libcudart.so"),
 )
-_SITE: Final = "nvidia/cu13"
+_IN_SITE: Final = "../../nvidia/cu13/lib"
+"""NVIDIA's own folder in ``site-packages``, seen from ``llama_cpp/lib`` there."""
+_IN_CACHE: Final = "../../../.."
+"""The cache, seen from the libraries of an artifact: ``artifacts/FINGERPRINT/KEY/lib``."""
 _AT_RUN_TIME: Final = ("nvidia-cublas", "nvidia-cuda-runtime")
 _LIBRARY: Final = re.compile(r"(lib\w+\.so)(?:\.\d+)+")
 
@@ -51,12 +54,13 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:  # noqa: ARG001 - nothing
 
 def _at_run_time(kit: Kit) -> dict[str, object]:
     """What a result needs of the toolkit where it runs: the same wheels, or newer ones of the same
-    major version, which is that of the sonames."""
+    major version, which is that of the sonames; in the cache the kit itself."""
     needed = (one for one in kit.wheels if one.name in _AT_RUN_TIME)
     requires = [
         f"{one.name}>={one.version},<{int(one.version.partition('.')[0]) + 1}" for one in needed
     ]
-    return {"requires": requires, "site": f"{_SITE}/lib"}
+    here = toolkit(kit, Path(_IN_CACHE)) / "lib"
+    return {"requires": requires, "places": [_IN_SITE, here.as_posix()]}
 
 
 def toolkit(kit: Kit, cache: Path) -> Path:

@@ -354,6 +354,20 @@ def test_the_result_finds_the_libraries_of_the_toolkit_that_was_chosen() -> None
         assert found == (dict.fromkeys(wanted, value) if told else {})
 
 
+def test_a_toolkit_of_wheels_is_found_without_naming_a_folder_of_this_machine() -> None:
+    places = ("../../nvidia/cu13/lib", "../../../../kits/cuda-13.0-ab/toolkit/lib")
+    tools = (
+        Tool(name="nvcc", version="13.0.88"),
+        Tool(name="cudart", version="", path="/home/a user/kits/cuda-13.0-ab/toolkit/lib64/x.so"),
+        Tool(name="cuda-wheels", version="", places=places),
+    )
+    device = Device(backend="cuda", name="A", architecture="90")
+    hardware = replace(values.hardware(), devices=(device,))
+    flags = cuda.flags(hardware, replace(values.toolchain(), tools=tools))
+    (value,) = {str(flag.value) for flag in flags if flag.name.endswith("_LINKER_FLAGS")}
+    assert value == " ".join(rf"-Wl,-rpath,\$ORIGIN/{place}" for place in places)
+
+
 def test_virtual_memory_needs_something_to_link_with() -> None:
     assert planned("90", stub=True)["GGML_CUDA_NO_VMM"].value is False
     assert planned("90", stub=False)["GGML_CUDA_NO_VMM"].value is True
