@@ -128,12 +128,17 @@ def test_what_windows_needs_of_cmake_and_of_the_assembler() -> None:
     assert told["CMAKE_FIND_ROOT_PATH"] == f"/usr/{MINGW}"
     option = "-Wa,-muse-unaligned-vector-move"
     compiler = replace(values.compiler(), cc=f"/usr/bin/{MINGW}-gcc")
-    new = mingw.flags(compiler, host(answers={option: ""}))
-    assert {flag.name: flag.value for flag in new} == {
-        "CMAKE_C_FLAGS": option,
-        "CMAKE_CXX_FLAGS": option,
-    }
-    assert mingw.flags(compiler, host(answers={option: Finished(code=1, out="", err="")})) == ()
+    no = Finished(code=1, out="", err="")
+
+    def asked(assembler: Finished | str, header: Finished | str) -> dict[str, str]:
+        there = host(answers={option: assembler, "declared.c": header})
+        return {flag.name: str(flag.value) for flag in mingw.flags(compiler, there)}
+
+    assert asked("", "") == {"CMAKE_C_FLAGS": option, "CMAKE_CXX_FLAGS": option}
+    assert asked(no, "") == {}
+    old = asked("", no)
+    assert old["CMAKE_CXX_FLAGS"] == option
+    assert old["CMAKE_C_FLAGS"].startswith(f"{option} -DTHREAD_POWER_THROTTLING_STATE=")
 
 
 def test_an_architecture_that_nobody_knows_is_refused(tmp_path: Path) -> None:
