@@ -161,7 +161,7 @@ def _libraries(plan: Plan, inventory: Inventory) -> Iterator[str]:
     yield from (f"there is no library libggml-{name}" for name in _absent(plan, inventory))
     for one in inventory.binaries:
         kinds = {code.kind for code in one.device_code}
-        if one.name.startswith("libggml-vulkan") and "spirv" not in kinds:
+        if one.name.startswith(_names("vulkan")) and "spirv" not in kinds:
             yield f"{one.path} has no SPIR-V modules"
     yield from _variants(plan, {one.name for one in inventory.binaries})
 
@@ -172,8 +172,13 @@ def _absent(plan: Plan, inventory: Inventory) -> list[str]:
     return [
         backend
         for backend in plan.backends
-        if not any(name.startswith(f"libggml-{backend}") for name in names)
+        if not any(name.startswith(_names(backend)) for name in names)
     ]
+
+
+def _names(backend: str) -> tuple[str, str]:
+    """How the library of a back-end may begin: on Windows ggml's have no "lib"."""
+    return f"libggml-{backend}", f"ggml-{backend}"
 
 
 def _variants(plan: Plan, names: set[str]) -> Iterator[str]:
