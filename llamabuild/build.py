@@ -24,7 +24,7 @@ from llamabuild.errors import BuildFailed, DiskFull
 from llamabuild.events import Emit, Noticed, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
-from llamabuild.toolchains import mingw, zig
+from llamabuild.toolchains import zig
 from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher
 
 DISK_NEEDED = 500_000_000
@@ -86,7 +86,7 @@ def build(
     _compile(plan, folder, log, host, emit, at_most, launcher)
     prefix = into / "prefix"
     _collect(plan, folder, prefix)
-    _carry(plan, prefix, host)
+    _carry(plan, prefix)
     wheel = _wheel(plan, source, prefix, into, log, host, emit)
     shutil.copy(log, prefix / "build.log")
     return Build(
@@ -257,12 +257,10 @@ def _collect(plan: Plan, folder: Path, prefix: Path) -> None:
                 shutil.copy2(file, prefix / place / file.name)
 
 
-def _carry(plan: Plan, prefix: Path, host: Host) -> None:
-    """The libraries of a compiler that the system of the result does not have."""
+def _carry(plan: Plan, prefix: Path) -> None:
+    """The C++ library of a compiler that brings its own."""
     if library := zig.runtime(plan.compiler.cxx):
         shutil.copy2(library, prefix / "lib" / library.name)
-    for library in mingw.runtime(plan.compiler, host) if plan.system == "windows" else ():
-        shutil.copy2(library, prefix / "bin" / library.name)
 
 
 def _wanted(target: cmake.Target, plan: Plan) -> bool:

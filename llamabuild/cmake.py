@@ -16,6 +16,7 @@ from typing import Any
 
 from llamabuild.errors import BuildFailed
 from llamabuild.model import Flag, Plan, SourceOption, Tool
+from llamabuild.toolchains import zig
 
 _CLIENT = "client-llamabuild"
 _QUERY = {"requests": [{"kind": "cache", "version": 2}, {"kind": "codemodel", "version": 2}]}
@@ -98,6 +99,8 @@ def configure(
         "CMAKE_INSTALL_RPATH": "$ORIGIN;$ORIGIN/../lib",
         "CMAKE_PROJECT_INCLUDE": str(folder / "llamabuild.cmake"),
     }
+    if resources := zig.resource_compiler(plan.compiler.cxx):
+        paths["CMAKE_RC_COMPILER"] = resources
     if ccache:
         paths |= {f"CMAKE_{lang}_COMPILER_LAUNCHER": ccache for lang in ("C", "CXX", "CUDA", "HIP")}
     return [

@@ -13,7 +13,7 @@ from llamabuild.events import Warned
 from llamabuild.host import Host, RecordedHost
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 from llamabuild.recordings import Recording
-from llamabuild.toolchains import cross, mingw, runner
+from llamabuild.toolchains import cross, runner
 from llamabuild.toolchains.borrowed import BorrowingHost
 
 _TOOLLESS: Final = frozenset({"cpu", "rpc"})
@@ -63,7 +63,7 @@ def look(target: Target, *, host: Host, cache: Path) -> Found:
     return Found(
         hardware=hardware,
         toolchain=toolchain,
-        flags=(*cross.flags(arch, host, machine.os), *_own_flags(machine.os, toolchain, host)),
+        flags=cross.flags(arch, host, machine.os),
         runner=_runner(target, toolchain, host, cache),
         doubt=Warned(message=f"The result may not start there: {why}.", hint=_OLDER)
         if why
@@ -72,10 +72,6 @@ def look(target: Target, *, host: Host, cache: Path) -> Found:
 
 
 _OLDER: Final = "Build on a system that is as old as that machine's, or update that machine."
-
-
-def _own_flags(system: str, toolchain: Toolchain, host: Host) -> tuple[Flag, ...]:
-    return mingw.flags(toolchain.compilers[0], host) if system == "windows" else ()
 
 
 def _runner(target: Target, toolchain: Toolchain, host: Host, cache: Path) -> tuple[str, ...]:

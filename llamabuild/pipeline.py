@@ -78,6 +78,8 @@ def _request(
 
 def _look_elsewhere(recipe: Recipe, target: Target, means: Means) -> elsewhere.Found:
     """Another machine and the tools of this one, with those that had to be brought along."""
+    machine = target.machine.machine
+    provide.compiler_for(machine.os, machine.arch, means)
     found = elsewhere.look(target, host=means.host, cache=means.cache)
     if better := provide.equip(recipe, found.hardware, found.toolchain, means):
         return elsewhere.look(target, host=better, cache=means.cache)

@@ -19,7 +19,7 @@ from llamabuild.errors import ConfigError, DiskFull, FetchError, LlamabuildError
 from llamabuild.events import Emit, Noticed, OutputLine, StepEnded, StepStarted, Warned
 from llamabuild.host import Host, equipped
 from llamabuild.model import Hardware, Kit, Recipe, Tool, Toolchain
-from llamabuild.toolchains import NO_COMPILER, compilers, nvidia, sccache, tools, zig
+from llamabuild.toolchains import NO_COMPILER, compilers, cross, nvidia, sccache, tools, zig
 
 _READY: Final[Mapping[str, Callable[[Kit, Path, Host], None]]] = {
     zig.KIT: zig.ready,
@@ -70,6 +70,16 @@ def equip(recipe: Recipe, hardware: Hardware, toolchain: Toolchain, means: Means
     new = _compiler(toolchain, means)
     found = _toolkits(recipe, hardware, means)
     return equipped(means.host, **found) if new or found else None
+
+
+def compiler_for(system: str, arch: str, means: Means) -> None:
+    """Fetch the compiler for another system's programs where one is brought along. Raises
+    UnsupportedHardware where nothing for it can be built here; FetchError, IntegrityError and
+    DiskFull."""
+    cross.check_system(system, arch, means.host)
+    kit = _known(means.host).get(f"{zig.KIT}-{system}")
+    if kit and means.asked != "machine" and not compilers.explicit(means.host.environ):
+        _fetch(kit, means)
 
 
 def compiler_cache(asked: str, means: Means) -> Tool | None:

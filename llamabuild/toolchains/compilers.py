@@ -181,7 +181,7 @@ def identity(macros: str) -> tuple[str, str]:
 def _parts(cc: str, cxx: str, host: Host) -> tuple[str, ...]:
     """The files that decide what the compiler produces: drivers, passes, libc and libstdc++. A
     kit's is complete, and its programs name all that is in it."""
-    if zig.runtime(cxx):
+    if zig.of_kit(cxx):
         return tuple(sorted((cc, cxx)))
     parts = {os.path.realpath(cc), os.path.realpath(cxx)}
     for option, names in (("-print-prog-name", _PROGRAMS), ("-print-file-name", _LIBRARIES)):

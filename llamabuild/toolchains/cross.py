@@ -1,8 +1,8 @@
 """Building here for another machine: which compilers can, and what CMake has to be told.
 
 A machine of this architecture takes the compilers that are here; another one takes those that are
-named after it (``aarch64-linux-gnu-g++``). Between systems there is one way, from Linux to Windows:
-MinGW-w64 has all that its programs are linked with.
+named after it (``aarch64-linux-gnu-g++``). Between systems there is one way, from Linux to Windows,
+with the kit's compiler, which has all that its programs are linked with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llamabuild import data, packages, toolchains
 from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Compiler, Flag, Tool, Toolchain
-from llamabuild.toolchains import compilers, tools
+from llamabuild.toolchains import compilers, tools, zig
 
 TABLE: Final = data.package("toolchains/cross.toml")
 _LIMITS: Final = Limits(seconds=30)
@@ -116,7 +116,7 @@ def detect(
     row = architecture(arch, system)
     found: list[Compiler] = []
     absent: list[Absence] = []
-    for cc, cxx in _candidates(row, host):
+    for cc, cxx in _candidates(row, host, cache):
         try:
             found.append(_described(row, cc, cxx, isa_options, host, cache))
         except ValueError as error:
@@ -136,12 +136,15 @@ def detect(
     )
 
 
-def _candidates(row: Architecture, host: Host) -> Iterator[tuple[str, str]]:
+def _candidates(row: Architecture, host: Host, cache: Path) -> Iterator[tuple[str, str]]:
     """Pairs of (C, C++) compilers, the preferred first, each real program once."""
-    endings = ("-posix", "") if row.system == "windows" else ("", *_VERSIONS)
-    pairs = [(f"{row.triple}-gcc{end}", f"{row.triple}-g++{end}") for end in endings]
+    pairs = [(f"{row.triple}-gcc{end}", f"{row.triple}-g++{end}") for end in ("", *_VERSIONS)]
     if compilers.explicit(host.environ):
         pairs = [compilers.chosen(host.environ)]
+    elif row.system == "windows":
+        if pair := zig.compiler(host, cache, zig.WINDOWS):
+            yield pair
+        return
     seen = set()
     for names in pairs:
         cc, cxx = map(host.which, names)
@@ -171,8 +174,10 @@ def _none(row: Architecture, absent: list[Absence], host: Host) -> ToolMissing:
         names = " and ".join(compilers.chosen(host.environ))
         why = f"CC and CXX choose {names}, which are not on PATH"
         return ToolMissing(why, "Correct or unset CC and CXX.")
-    what = row.name if row.system == "linux" else f"{row.system} on {row.name}"
-    why = f"no C++ compiler for {what} ({row.triple}-g++) is on PATH"
+    what = f"{row.name} ({row.triple}-g++) is on PATH"
+    if row.system != "linux":
+        what = f"{row.system} on {row.name} is here"
+    why = f"no C++ compiler for {what}"
     return ToolMissing(why, _hint(row, host))
 
 

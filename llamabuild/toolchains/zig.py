@@ -7,7 +7,7 @@ has that glibc or a newer one. It has no OpenMP: ggml's own threads take its pla
 
 It links a hidden C++ library into every shared library, and an exception that crosses libraries is
 then caught by nobody. So one shared library is made of it, which what is linked from objects uses
-and every build carries.
+and every build carries. Windows compares types by their names, and needs none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from llamabuild.model import Kit
 from llamabuild.toolchains import visible
 
 KIT: Final = "zig"
+WINDOWS: Final = "zig-windows"
+"""The kit that is the same compiler, made ready for Windows programs."""
+_WINDOWS: Final = "x86_64-windows-gnu"
 GLIBC: Final = "2.28"
 """The least glibc that the result needs (RHEL 8, Debian 10, Ubuntu 18.10)."""
 _LIMITS: Final = Limits(seconds=900)
@@ -58,7 +61,9 @@ _TOOL: Final = """#!/bin/sh
 # {identity}
 exec "${{0%/*}}/../ziglang/zig" {tool} "$@"
 """
-_PROGRAMS: Final = {"zig-cc": _COMPILER, "zig-c++": _LINKER, "ar": _TOOL, "ranlib": _TOOL}
+_ARCHIVERS: Final = {"ar": _TOOL, "ranlib": _TOOL}
+_PROGRAMS: Final = {"zig-cc": _COMPILER, "zig-c++": _LINKER, **_ARCHIVERS}
+_FOR_WINDOWS: Final = {"zig-cc": _COMPILER, "zig-c++": _COMPILER, "zig-rc": _TOOL, **_ARCHIVERS}
 RUNTIME: Final = "libllamabuild-cxx.so"
 """zig's C++ library, C++ ABI library and unwinder as one shared library."""
 _ARCHIVES: Final = ("libc++.a", "libc++abi.a", "libunwind.a")
@@ -70,13 +75,14 @@ _WARM: Final = (
 def ready(kit: Kit, folder: Path, host: Host) -> None:
     """Programs with the names that build tools look for, and zig's libraries, which it compiles
     from source before their first use (a minute). Raises ToolMissing when it does not work."""
+    windows = kit.name == WINDOWS
     names = {
         "identity": kits.folder(kit, Path()).name,
-        "target": target(host.system()[2], host.libc()),
+        "target": _WINDOWS if windows else target(host.system()[2], host.libc()),
     }
     programs = folder / "bin"
     programs.mkdir()
-    for name, text in _PROGRAMS.items():
+    for name, text in (_FOR_WINDOWS if windows else _PROGRAMS).items():
         program = programs / name
         tool = name.removeprefix("zig-")
         program.write_text(text.format(tool=tool, runtime=RUNTIME, **names))
@@ -87,7 +93,8 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:
     for options in (("-O3",), ("-O3", "-fPIC", "-shared")):
         made = str(source.with_suffix(".out"))
         _run((str(programs / "zig-c++"), *options, str(source), "-o", made), kit, host)
-    _shared(folder, kit, host)
+    if not windows:
+        _shared(folder, kit, host)
 
 
 def _shared(folder: Path, kit: Kit, host: Host) -> None:
@@ -148,10 +155,10 @@ def libc(target: str) -> str:
     return f"glibc {found[1]}" if found else ""
 
 
-def compiler(host: Host, cache: Path) -> tuple[str, str] | None:
-    """The C and C++ compiler of the kit, where it is unpacked already."""
+def compiler(host: Host, cache: Path, name: str = KIT) -> tuple[str, str] | None:
+    """The C and C++ compiler of a kit, where it is unpacked already."""
     system, _, arch = host.system()
-    kit = kits.kits(f"{system}-{arch}").get(KIT)
+    kit = kits.kits(f"{system}-{arch}").get(name)
     if kit is None:
         return None
     programs = kits.folder(kit, cache) / "bin"
@@ -164,3 +171,16 @@ def runtime(cxx: str) -> Path | None:
     other compilers."""
     path = Path(cxx).parent.parent / "lib" / RUNTIME
     return path if Path(cxx).name == "zig-c++" and path.is_file() else None
+
+
+def of_kit(cxx: str) -> bool:
+    """True for a C++ compiler that a kit brought."""
+    path = Path(cxx)
+    return path.name == "zig-c++" and (path.parent.parent / "ziglang").is_dir()
+
+
+def resource_compiler(cxx: str) -> str:
+    """The compiler of Windows resources beside a kit's C++ compiler, which CMake wants whether or
+    not there are any; empty for other compilers."""
+    path = Path(cxx).with_name("zig-rc")
+    return str(path) if of_kit(cxx) and path.is_file() else ""

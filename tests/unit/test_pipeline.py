@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild import backends, elsewhere, heal, pipeline, plan, recipes, recordings
+from llamabuild import backends, elsewhere, heal, kits, pipeline, plan, provide, recipes, recordings
 from llamabuild.attempts import Request
 from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.events import Event, Warned
 from llamabuild.host import Finished
-from llamabuild.model import Plan, Recipe
+from llamabuild.model import Kit, Plan, Recipe
 from llamabuild.provide import Means
 from llamabuild.proving import prove_in
 from tests.unit import values
@@ -111,19 +111,29 @@ def test_a_system_that_nothing_can_be_built_for_is_refused(tmp_path: Path) -> No
         decided("apple-m2-max", tmp_path)
 
 
-def test_a_windows_machine_is_planned_for_on_linux(tmp_path: Path) -> None:
+def test_a_windows_machine_is_planned_for_on_linux(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its GPU needs a toolkit for Windows; its processor is used to the full."""
-    mingw = [f"x86_64-w64-mingw32-{name}-posix" for name in ("gcc", "g++")]
-    said: dict[str, Finished | str] = {**SAID, "-dumpmachine": "x86_64-w64-mingw32\n", "-m": ""}
+    kit = kits.folder(kits.kits("linux-x86_64")["zig-windows"], tmp_path)
+    said: dict[str, Finished | str] = {**SAID, "-dumpmachine": "x86_64-windows-gnu\n", "-m": ""}
     here = RecordedHost(
-        programs={name: f"/usr/bin/{name}" for name in (*BINARIES, *mingw)},
-        files=DEBIAN,
+        programs={name: f"/usr/bin/{name}" for name in BINARIES},
+        files={**DEBIAN, str(kit / "bin" / "zig-c++"): ""},
         answers=said,
     )
+    fetched: list[Kit] = []
+
+    def fetch(one: Kit, _: Means) -> bool:
+        fetched.append(one)
+        return True
+
+    monkeypatch.setattr(provide, "_fetch", fetch)
     means = Means(asked="auto", host=here, cache=tmp_path, emit=lambda _: None)
     wanted = target("windows-11-with-visual-studio")
     request = pipeline._request(recipe("auto"), values.pin(), wanted, means, prove_in)
     made = request.decide(heal.Course())
+    assert [one.name for one in fetched] == ["zig-windows"]
     assert (made.system, made.backends, made.runner) == ("windows", ("cpu",), ())
     assert made.program("llama-cli") == "llama-cli.exe"
     assert {"avx2", "avx_vnni"} <= set(made.cpu_features)
