@@ -259,7 +259,8 @@ def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path
         tools = sorted(path.stem for path in (kept.path / "bin").iterdir() if path.stem in made)
         if tool not in tools:
             raise ConfigError(f"there is no tool {tool!r}", f"Tools: {', '.join(tools)}")
-        sys.exit(use.host.become([str(kept.path / "bin" / tool), *arguments]))
+        program = kept.path / "bin" / kept.manifest.plan.program(tool)
+        sys.exit(use.host.become([str(program), *arguments]))
 
 
 def _prove_first(kept: Artifact, use: Settings) -> None:
