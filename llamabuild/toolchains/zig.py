@@ -67,6 +67,8 @@ _FOR_WINDOWS: Final = {"zig-cc": _COMPILER, "zig-c++": _COMPILER, "zig-rc": _TOO
 RUNTIME: Final = "libllamabuild-cxx.so"
 """zig's C++ library, C++ ABI library and unwinder as one shared library."""
 _ARCHIVES: Final = ("libc++.a", "libc++abi.a", "libunwind.a")
+_CRT: Final = "ziglang/lib/libc/mingw/crt/crtdll.c"
+_ATEXIT: Final = "int __cdecl atexit (_PVFV func)"
 _WARM: Final = (
     '#include <stdexcept>\nint main() { try { throw std::runtime_error(""); } catch (...) {} }\n'
 )
@@ -87,6 +89,8 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:
         tool = name.removeprefix("zig-")
         program.write_text(text.format(tool=tool, runtime=RUNTIME, **names))
         program.chmod(0o755)
+    if windows:
+        _hide(folder / _CRT)
     source = folder / kits.CACHE / "warm.cpp"
     source.parent.mkdir()
     source.write_text(_WARM)
@@ -95,6 +99,16 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:
         _run((str(programs / "zig-c++"), *options, str(source), "-o", made), kit, host)
     if not windows:
         _shared(folder, kit, host)
+
+
+def _hide(source: Path) -> None:
+    """Every library of MinGW's has an ``atexit`` of its own, and zig exports it with the rest: the
+    next library would have two. Raises ValueError when there is no such function."""
+    text = source.read_text(encoding="utf-8")
+    if _ATEXIT not in text:
+        raise ValueError(f"there is no {_ATEXIT} in {source}")
+    hidden = f'__attribute__((visibility("hidden"))) {_ATEXIT}'
+    source.write_text(text.replace(_ATEXIT, hidden), encoding="utf-8")
 
 
 def _shared(folder: Path, kit: Kit, host: Host) -> None:
