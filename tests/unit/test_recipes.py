@@ -9,6 +9,7 @@ from llamabuild.errors import ConfigError
 from llamabuild.model import Flag
 
 NAMES = tuple(backends.BACKENDS)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_shipped_recipe_loads() -> None:
@@ -55,3 +56,11 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, said: str) -> None:
 def test_an_unknown_recipe_names_a_close_one() -> None:
     with pytest.raises(ConfigError, match="did you mean 'cpu-native'"):
         recipes.load("cpu-nativ", NAMES)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*ROOT.glob("benchmarks/recipes/*.toml"), *ROOT.glob("tests/e2e/recipes/*.toml")]),
+)
+def test_the_recipes_of_benchmarks_and_tests_can_be_read(path: Path) -> None:
+    assert recipes.load(str(path), NAMES).summary
