@@ -16,10 +16,22 @@ from llamabuild import fetch, pins
 from llamabuild.errors import FetchError
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
-from llamabuild.model import Source
+from llamabuild.model import Artifact, Build, Source
 from llamabuild.store import open_root
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def as_built(kept: Artifact, prefix: Path) -> Build:
+    """What is kept, as a build in another folder, where something is wrong with it."""
+    return Build(
+        plan=kept.manifest.plan,
+        prefix=prefix,
+        wheel=prefix / "wheel" / kept.wheel.name,
+        log=prefix / "build.log",
+        seconds=0.0,
+        effective={},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ from llamabuild.backends import cuda
 from llamabuild.errors import ProofFailed
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
-from llamabuild.model import Build, Source
-from tests.e2e.conftest import Run
+from llamabuild.model import Source
+from tests.e2e.conftest import Run, as_built
 
 HOST = LocalHost()
 HERE = Path(__file__).resolve().parent
@@ -66,14 +66,7 @@ def test_without_its_device_code_it_is_refused(
     library = prefix / "lib" / "libggml-cuda.so"
     library.chmod(0o644)
     subprocess.run(["objcopy", "--remove-section=.nv_fatbin", str(library)], check=True)
-    built = Build(
-        plan=kept.manifest.plan,
-        prefix=prefix,
-        wheel=prefix / "wheel" / kept.wheel.name,
-        log=prefix / "build.log",
-        seconds=0.0,
-        effective={},
-    )
+    built = as_built(kept, prefix)
     with pytest.raises(ProofFailed, match="sass") as caught:
         proving.audited(built, HOST, silent)
     assert caught.value.kind == "audit"

@@ -18,8 +18,8 @@ from llamabuild import audit, proving, store
 from llamabuild.errors import ProofFailed
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
-from llamabuild.model import Build, Source
-from tests.e2e.conftest import Run
+from llamabuild.model import Source
+from tests.e2e.conftest import Run, as_built
 
 HOST = LocalHost()
 HERE = Path(__file__).resolve().parent
@@ -80,14 +80,7 @@ def test_without_a_library_it_is_refused(made: dict[str, Any], cache: Path, tmp_
     kept = store.find(cache, made["key"])
     prefix = shutil.copytree(kept.path, tmp_path / "bare")
     (prefix / "bin" / "ggml-base.dll").unlink()
-    built = Build(
-        plan=kept.manifest.plan,
-        prefix=prefix,
-        wheel=prefix / "wheel" / kept.wheel.name,
-        log=prefix / "build.log",
-        seconds=0.0,
-        effective={},
-    )
+    built = as_built(kept, prefix)
     with pytest.raises(ProofFailed, match=r"ggml-base\.dll") as caught:
         proving.audited(built, HOST, silent)
     assert caught.value.kind == "library-missing"
