@@ -19,6 +19,7 @@ from llamabuild.backends.cuda_facts import (
     compatible,
     numbers,
     one_toolkit,
+    outgrown,
     runs,
     wanted,
 )
@@ -142,10 +143,11 @@ def _buildable(host: Host, gpus: Sequence[Gpu], survey: Survey) -> Found:
 
 
 def _lack(gpu: Gpu, survey: Survey, toolkit: Toolkit | None) -> tuple[str, str]:
-    """What a build for a GPU lacks here, and why; both empty when nothing."""
+    """What a build for a GPU lacks here, and why; both empty when nothing. What is missing in a
+    toolkit that would not serve the GPU is not worth mending."""
     if not toolkit:
         return _NO_TOOLKIT
-    if toolkit.missing:
+    if toolkit.missing and not outgrown(toolkit.version, gpu.capability):
         return toolkit.missing, toolkit.why
     served = code(gpu.capability, toolkit.version, survey.cuda)
     return ("", "") if served.word else (wanted(gpu.capability, survey.cuda), served.why)
@@ -166,10 +168,11 @@ def _lacking(
 def _hint(host: Host, capabilities: Sequence[str], survey: Survey, toolkit: Toolkit | None) -> str:
     if not toolkit:
         return cuda_hints.toolkit(host, capabilities, survey.cuda)
-    if toolkit.missing:
+    hopeless = all(outgrown(toolkit.version, one) for one in capabilities)
+    if toolkit.missing and not hopeless:
         return cuda_hints.missing(host, toolkit, capabilities, survey.cuda)
     install = cuda_hints.toolkit(host, capabilities, survey.cuda)
-    if runs(survey.cuda, toolkit.version):
+    if hopeless or runs(survey.cuda, toolkit.version):
         return install
     major = numbers(toolkit.version)[:1]
     needed = [row["driver"] for row in _DRIVERS if numbers(row["version"])[:1] == major]

@@ -21,6 +21,7 @@ from llamabuild.backends.cuda_facts import (
     newest_below,
     numbers,
     older,
+    outgrown,
     reads,
     runs,
     sibling,
@@ -51,7 +52,7 @@ def code(capability: str, toolkit: str, driver: str) -> Code:
     >>> code("9.0", "13.0", "12.4").why
     'the driver knows CUDA 12.4 and runs nothing that CUDA 13.0 makes'
     """
-    if not runs(driver, toolkit):
+    if not outgrown(toolkit, capability) and not runs(driver, toolkit):
         return Code(
             why=f"the driver knows CUDA {driver} and runs nothing that CUDA {toolkit} makes"
         )

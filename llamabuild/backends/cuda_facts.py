@@ -34,7 +34,7 @@ def compatible(toolkit: str, capability: str) -> str | None:
     if older(toolkit, capability):
         need = f"needs CUDA {row['first']} or newer"
         return f"compute capability {capability} {need}, here is {toolkit}"
-    if row["last"] and numbers(toolkit)[:2] > numbers(row["last"]):
+    if outgrown(toolkit, capability):
         last = f"{row['last']} is the last that does"
         return f"CUDA {toolkit} no longer compiles for compute capability {capability}; {last}"
     return None
@@ -43,6 +43,16 @@ def compatible(toolkit: str, capability: str) -> str | None:
 def older(toolkit: str, capability: str) -> bool:
     """True when a toolkit is from before a compute capability that is known here."""
     return capability in ROWS and numbers(toolkit)[:2] < numbers(ROWS[capability]["first"])
+
+
+def outgrown(toolkit: str, capability: str) -> bool:
+    """True when a toolkit no longer compiles for a compute capability.
+
+    >>> outgrown("13.0", "6.1"), outgrown("12.9", "6.1"), outgrown("", "6.1")
+    (True, False, False)
+    """
+    last = ROWS[capability]["last"] if capability in ROWS else ""
+    return bool(last) and numbers(toolkit)[:2] > numbers(last)
 
 
 def sibling(toolkit: str, capability: str) -> str:

@@ -210,6 +210,16 @@ def test_a_gpu_that_nothing_builds_for_is_no_device(gpu: dict[str, Any], said: s
     assert not any("nvcc" in command for command in host.started)
 
 
+def test_a_toolkit_that_no_longer_knows_the_gpu_is_not_to_be_completed() -> None:
+    """Neither what it lacks nor a newer driver would help."""
+    found = cuda.detect(machine(child=child(PASCAL), files=DRIVER))
+    (told,) = found.absent
+    assert "CUDA 13.0.88 no longer compiles for compute capability 6.1" in told.why
+    assert "12.9 is the last" in told.why
+    assert "driver" not in told.hint.lower()
+    assert "cublas" not in told.hint
+
+
 def test_what_a_device_lacks_is_said_with_it() -> None:
     lacks = [
         (machine(nvcc=""), "the CUDA toolkit (nvcc and cuBLAS)"),
