@@ -252,6 +252,8 @@ def _collect(plan: Plan, folder: Path, prefix: Path) -> None:
         (prefix / place).mkdir(parents=True)
     for target in cmake.targets(folder).values():
         for file in target.files:
+            if file.suffix == ".pdb":  # what a debugger for Windows reads
+                continue
             if target.kind in _PLACES and file.is_file() and _wanted(target, plan):
                 place = "bin" if file.suffix == ".dll" else _PLACES[target.kind]
                 shutil.copy2(file, prefix / place / file.name)
