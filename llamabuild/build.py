@@ -25,7 +25,7 @@ from llamabuild.events import Emit, Noticed, OutputLine, Progress, StepEnded, St
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
 from llamabuild.toolchains import zig
-from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher
+from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher, within
 
 DISK_NEEDED = 500_000_000
 """Bytes: the objects of a CPU build are 63 MB; the result, the environment of the proof and a
@@ -74,6 +74,7 @@ def build(
     _room(into, host)
     log = into / "build.log"
     folder = begun / "build"
+    launcher = within(launcher, folder, host)
     done, state = begun / "configured", f"{llamabuild.__version__} {launcher.path}"
     if done.exists() and done.read_text(encoding="utf-8") == state:
         emit(Noticed(message="An interrupted build of the same plan goes on where it was."))

@@ -8,7 +8,7 @@ start then.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from llamabuild.host import Host, Limits
 from llamabuild.model import Compiler, Tool
 
 _LIMITS: Final = Limits(seconds=30)
+_BASE: Final = "CCACHE_BASEDIR"
 _BROKEN: Final = ("remote_storage_error", "remote_storage_timeout")
 """What ccache notes of a compile whose remote storage did not answer (ccache's manual,
 ``stats_log``)."""
@@ -32,6 +33,15 @@ class Launcher:
 
 
 NO_LAUNCHER: Final = Launcher()
+
+
+def within(chosen: Launcher, folder: Path, host: Host) -> Launcher:
+    """The launcher for a build in ``folder``. What CMake writes there (several sources in one unit)
+    is compiled under another path by every build, and would be found by none: ccache leaves the
+    folder out of what it compares."""
+    if not chosen.path or _BASE in host.environ:
+        return chosen
+    return replace(chosen, environment=(*chosen.environment, (_BASE, str(folder))))
 
 
 def tried(tool: Tool | None, compiler: Compiler, *, host: Host, scratch: Path) -> Launcher:

@@ -14,7 +14,7 @@ import pytest
 from llamabuild.host import LocalHost
 from llamabuild.model import Tool
 from llamabuild.toolchains import launcher
-from llamabuild.toolchains.launcher import NO_LAUNCHER
+from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher
 from tests.unit import values
 
 GCC = shutil.which("gcc") or shutil.which("cc")
@@ -100,3 +100,30 @@ def test_a_cache_that_would_break_the_build_is_not_used(
 
 def test_a_cache_that_is_gone_is_not_used(tmp_path: Path) -> None:
     assert tried(str(tmp_path / "none"), tmp_path).path == ""
+
+
+@with_ccache
+def test_the_folder_of_a_build_makes_no_other_file_of_the_same_one(tmp_path: Path) -> None:
+    """CMake's units of several sources lie in the build folder, which each build has anew."""
+    assert CCACHE
+    assert GCC
+    notes = tmp_path / "notes"
+    for name in ("one", "other"):
+        folder = tmp_path / name
+        (folder / "unity").mkdir(parents=True)
+        source = folder / "unity" / "unity_0.c"
+        source.write_text("int nothing;\n")
+        host = Here(tmp_path, CCACHE_STATSLOG=str(notes))
+        chosen = launcher.within(Launcher(path=CCACHE), folder, host)
+        argv = [chosen.path, GCC, "-O2", "-c", str(source), "-o", "unity_0.o"]
+        env = {**host.environ, **dict(chosen.environment)}
+        ended = host.run(argv, limits=launcher.Limits(seconds=30), env=env, cwd=folder)
+        assert ended.code == 0
+    assert "direct_cache_hit" in notes.read_text()
+
+
+def test_a_base_folder_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
+    own = Here(tmp_path, CCACHE_BASEDIR="/home")
+    chosen = Launcher(path="/usr/bin/ccache")
+    assert launcher.within(chosen, tmp_path, own) == chosen
+    assert launcher.within(NO_LAUNCHER, tmp_path, Here(tmp_path)) == NO_LAUNCHER
