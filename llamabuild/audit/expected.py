@@ -132,9 +132,9 @@ def _traces(binary: Binary, planned: frozenset[str]) -> Iterator[str]:
 
 
 @cache
-def _outside(backends: tuple[str, ...]) -> tuple[str, ...]:
-    """Patterns of the libraries that a build may need from outside, and of Windows' own."""
-    names = ("any", "windows", *backends)
+def _outside(system: str, backends: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns of the libraries that a build may need from outside."""
+    names = ("windows" if system == "windows" else "any", *backends)
     return tuple(name for one in names for name in TABLE["system"].get(one, ()))
 
 
@@ -146,7 +146,7 @@ def _needed(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
     own = {one.name for one in inventory.binaries} | {one.elf.soname for one in inventory.binaries}
     for name in binary.elf.needed:
         known = name.lower() if plan.system == "windows" else name
-        if name not in own and not _fits(known, _outside(plan.backends)):
+        if name not in own and not _fits(known, _outside(plan.system, plan.backends)):
             yield (
                 f"{binary.path} needs {name}, which is neither part of the build nor a library "
                 f"that {', '.join(plan.backends)} may need"
@@ -161,7 +161,7 @@ def _libraries(plan: Plan, inventory: Inventory) -> Iterator[str]:
     yield from (f"there is no library libggml-{name}" for name in _absent(plan, inventory))
     for one in inventory.binaries:
         kinds = {code.kind for code in one.device_code}
-        if one.name.startswith(_names("vulkan")) and "spirv" not in kinds:
+        if one.name.startswith(_library(plan, "ggml-vulkan")) and "spirv" not in kinds:
             yield f"{one.path} has no SPIR-V modules"
     yield from _variants(plan, {one.name for one in inventory.binaries})
 
@@ -172,13 +172,13 @@ def _absent(plan: Plan, inventory: Inventory) -> list[str]:
     return [
         backend
         for backend in plan.backends
-        if not any(name.startswith(_names(backend)) for name in names)
+        if not any(name.startswith(_library(plan, f"ggml-{backend}")) for name in names)
     ]
 
 
-def _names(backend: str) -> tuple[str, str]:
-    """How the library of a back-end may begin: on Windows ggml's have no "lib"."""
-    return f"libggml-{backend}", f"ggml-{backend}"
+def _library(plan: Plan, name: str) -> str:
+    """The file name of one of ggml's libraries, without its ending; on Windows without "lib"."""
+    return name if plan.system == "windows" else f"lib{name}"
 
 
 def _variants(plan: Plan, names: set[str]) -> Iterator[str]:
@@ -187,8 +187,8 @@ def _variants(plan: Plan, names: set[str]) -> Iterator[str]:
         return
     rows = cpu_sets.variant_rows(architecture(plan), plan.system, plan.compiler.family)
     ending = "dll" if plan.system == "windows" else "so"
-    wanted = {f"libggml-cpu-{row.name}.{ending}" for row in rows}
-    wanted -= {f"lib{name}.{ending}" for name in plan.left_out}
+    kept = {f"ggml-cpu-{row.name}" for row in rows}.difference(plan.left_out)
+    wanted = {f"{_library(plan, name)}.{ending}" for name in kept}
     made = {name for name in names if _VARIANT.fullmatch(name)}
     yield from (f"there is no library {name}" for name in sorted(wanted - made))
     yield from (f"{name} was built, which was not planned" for name in sorted(made - wanted))

@@ -88,7 +88,9 @@ def look(prefix: Path, host: Host, *, instructions: Callable[[str], bool] = _all
     reader = pe.reader(host)
     mine = [file for file in files if elf.is_elf(file) or (reader and pe.is_pe(file))]
     with ThreadPoolExecutor(max_workers=host.cores()[2]) as pool:
-        binaries = tuple(pool.map(lambda file: _binary(file, root, host, instructions), mine))
+        binaries = tuple(
+            pool.map(lambda file: _binary(file, root, host, instructions, reader), mine)
+        )
     others = (_foreign(file, root) for file in files if file not in set(mine))
     elves = {one.path: one.elf for one in binaries if elf.is_elf(root / one.path)}
     code = dict.fromkeys(f"{one.path}: {one.isa.unread}" for one in binaries if one.isa.unread)
@@ -110,9 +112,11 @@ def _files(prefix: Path) -> list[Path]:
     return sorted(file for file in found if file.is_file() and not file.is_symlink())
 
 
-def _binary(file: Path, root: Path, host: Host, disassembled: Callable[[str], bool]) -> Binary:
-    reader = pe.reader(host) if pe.is_pe(file) else None
-    facts = pe.read(file, reader, host) if reader else elf.read(file)
+def _binary(
+    file: Path, root: Path, host: Host, disassembled: Callable[[str], bool], reader: str | None
+) -> Binary:
+    """``reader`` is the program that reads Windows' files."""
+    facts = pe.read(file, reader, host) if reader and pe.is_pe(file) else elf.read(file)
     known = disassembled(file.name)
     return Binary(
         path=file.relative_to(root).as_posix(),

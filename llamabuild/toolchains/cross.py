@@ -160,9 +160,9 @@ def _described(
     chose and that is for something else."""
     found = compilers.describe(cc, cxx, options, host=host, cache=cache)
     if of_target(found.target) != row.name or system_of(found.target) != row.system:
+        known = f", or set CXX={row.triple}-g++" if row.system == "linux" else ""
         raise ConfigError(
-            f"{cxx} compiles for {found.target}, not for {row.triple}",
-            f"Unset CC and CXX, or set CXX={row.triple}-g++.",
+            f"{cxx} compiles for {found.target}, not for {row.triple}", f"Unset CC and CXX{known}."
         )
     return found
 

@@ -103,10 +103,10 @@ def ready(kit: Kit, folder: Path, host: Host) -> None:
 
 def _hide(source: Path) -> None:
     """Every library of MinGW's has an ``atexit`` of its own, and zig exports it with the rest: the
-    next library would have two. Raises ValueError when there is no such function."""
+    next library would have two. Raises ToolMissing when there is no such function."""
     text = source.read_text(encoding="utf-8")
     if _ATEXIT not in text:
-        raise ValueError(f"there is no {_ATEXIT} in {source}")
+        raise ToolMissing(f"there is no {_ATEXIT} in {source}", "Please report this.")
     hidden = f'__attribute__((visibility("hidden"))) {_ATEXIT}'
     source.write_text(text.replace(_ATEXIT, hidden), encoding="utf-8")
 

@@ -87,6 +87,23 @@ def test_variants_of_a_fat_build_have_their_own_extensions() -> None:
     assert "libggml-cpu-zen4.so was built, which was not planned" in lines
 
 
+def test_windows_has_other_names_and_libraries_of_its_own() -> None:
+    of = replace(planned(), fingerprint="windows-x86_64-test")
+    cpu = replace(CPU, path="bin/ggml-cpu.dll")
+    system = binary("llama.dll", needed=("KERNEL32.dll", "api-ms-win-crt-heap-l1-1-0.dll"))
+    assert said(of, cpu, system) == ()
+    assert any(
+        "needs libc.so.6" in one for one in said(of, cpu, binary("x", needed=("libc.so.6",)))
+    )
+    linux = binary("libllama.so", needed=("KERNEL32.dll",))
+    assert any("needs KERNEL32.dll" in one for one in said(planned(), CPU, linux))
+    fat = replace(of, flags=(Flag(name="GGML_CPU_ALL_VARIANTS", value=True, why=""),))
+    names = [row.name for row in variant_rows("x86_64", "windows", of.compiler.family)]
+    every = [binary(f"ggml-cpu-{name}.dll") for name in names]
+    assert not [line for line in said(fat, *every) if "no library" in line or "was built" in line]
+    assert f"there is no library ggml-cpu-{names[-1]}.dll" in said(fat, *every[:-1])
+
+
 def test_architecture_and_marks() -> None:
     foreign = binary("libllama.so", arch="aarch64")
     assert said(planned(), CPU, foreign) == ("lib/libllama.so is for aarch64, not for x86_64",)
