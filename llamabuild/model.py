@@ -361,27 +361,73 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """CPU code of which one is chosen at run time: its name ("haswell") and what it executes."""
+
+    name: str
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requires:
+    """What a result asks of the machine that it is to run on, measured from its bytes.
+
+    ``versions`` are the highest symbol versions by family (("GLIBC", "2.34")); ``features`` are CPU
+    features that code outside the ``variants`` uses, and one of the variants at least has to fit
+    (empty: there are none). ``libraries`` are sonames from outside, ``places`` the folders beside
+    the system's in which they are looked for, seen from the result's ``lib/``. ``device_code`` are
+    pairs of kind and architecture (("sass", "90a"), ("gfx", "gfx1100")). ``drivers`` are the least
+    versions of drivers by back-end (("cuda", "580")). ``unknown`` says in words what could not be
+    measured; what the plan says stands in its place.
+    """
+
+    os: str
+    arch: str
+    versions: tuple[tuple[str, str], ...] = ()
+    features: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    libraries: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    device_code: tuple[tuple[str, str], ...] = ()
+    drivers: tuple[tuple[str, str], ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file of an artifact: its SHA-256, its size in bytes, and whether it is a program."""
+
+    sha256: str
+    size: int
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The record of an artifact. ``files`` maps relative paths to sha256."""
+    """The record of an artifact. ``files`` are by their path relative to the artifact's folder."""
 
     version: int
     key: str
     llamabuild: str
     plan: Plan
     effective: Mapping[str, str]
+    requires: Requires
     proof: Proof
     trials: tuple[Trial, ...]
-    files: Mapping[str, str]
+    files: Mapping[str, File]
     seconds: float
     created: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """A published, proved result. ``healed`` are the remedies that led from what was asked for
-    to this artifact; those that changed its own plan stand in the manifest too."""
+    """A published, proved result. ``key`` names what went in, ``id`` what came out: it is the
+    SHA-256 of the manifest, which names every file by its own. ``healed`` are the remedies that led
+    from what was asked for to this artifact; those that changed its own plan stand in the manifest
+    too."""
 
     key: str
+    id: str
     path: Path
     manifest: Manifest
     healed: tuple[Remedy, ...] = ()
