@@ -1,154 +1,125 @@
 """The local store: keep what was proved, find it again, never hold anything half-made.
 
-Layout, readable by a person at the first level::
+Layout::
 
     <cache>/layout.json                        version of this layout
-    <cache>/artifacts/<fingerprint>/<key>/     bin/ lib/ wheel/ build.log manifest.json
+    <cache>/blobs/<xx>/<sha256>                files by their contents
+    <cache>/manifests/<group>/<key>/<id>.json  what was proved: its files, its plan, its proof
+    <cache>/artifacts/<fingerprint>/<id>/      bin/ lib/ wheel/ build.log manifest.json: more names
+                                               of blobs, made when somebody wants to use them
     <cache>/requested/<key>.json               the key that a healed request ended with
-    <cache>/locks/  work/  downloads/  sources/  facts/
+    <cache>/quarantine/                        what did not verify
+    <cache>/locks/  work/  begun/  downloads/  sources/  facts/
 
-An entry is filled in ``work/`` on the same file system and appears by one rename, after its
-manifest was written and everything was flushed.
+Blobs come first and a manifest last, each complete or absent, each made once and under a name that
+its contents decide. So whoever is killed leaves at most blobs that nobody names, and whoever comes
+second finds what is there.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
 from llamabuild import digest
-from llamabuild.errors import ConfigError, StoreError
+from llamabuild.errors import ConfigError, IntegrityError, StoreError
 from llamabuild.events import Emit, Warned
-from llamabuild.model import Artifact, Manifest, Remedy
-from llamabuild.store.files import flush, flush_one, guarded, refusal, write
-from llamabuild.store.work import begun, discard, locked, workdir
+from llamabuild.model import Artifact, File, Manifest, Remedy
+from llamabuild.store import blobs, leads, manifests, views
+from llamabuild.store.files import guarded
+from llamabuild.store.manifests import VERSION as MANIFEST_VERSION
+from llamabuild.store.root import default_root, open_root, shared
+from llamabuild.store.views import damaged
+from llamabuild.store.work import begun, locked, quarantined, workdir
 
-__all__ = ["begun", "guarded", "locked", "workdir"]
-
-LAYOUT_VERSION = 1
-MANIFEST_VERSION = 1
-_MANIFEST = "manifest.json"
-_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of llamabuild.\n"
-
-
-def default_root(environ: Mapping[str, str]) -> Path:
-    """``LLAMABUILD_CACHE``, else the user's cache folder of this platform."""
-    if chosen := environ.get("LLAMABUILD_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("llamabuild"))
-
-
-def open_root(root: Path) -> Path:
-    """Make the cache folder if need be and check that it is ours and of this version.
-
-    Raises StoreError when it is from a newer version, something else, or not writable.
-    """
-    layout = root / "layout.json"
-    try:
-        if not layout.exists():
-            _found(root, layout)
-        version = msgspec.json.decode(layout.read_bytes(), type=dict[str, int])["version"]
-    except (msgspec.DecodeError, KeyError) as error:
-        raise StoreError(
-            f"{layout} is damaged: {error}", f"Remove {root} and run again."
-        ) from error
-    except OSError as error:
-        raise refusal(error, root) from error
-    if version > LAYOUT_VERSION:
-        raise StoreError(
-            f"{root} was made by a newer llamabuild (layout {version}, this one knows "
-            f"{LAYOUT_VERSION})",
-            "Upgrade llamabuild, or point LLAMABUILD_CACHE to another folder.",
-        )
-    return root
-
-
-def _found(root: Path, layout: Path) -> None:
-    if root.exists() and any(root.iterdir()) and not (root / "CACHEDIR.TAG").exists():
-        raise StoreError(
-            f"{root} holds files that are not llamabuild's",
-            "Point LLAMABUILD_CACHE to an empty or new folder.",
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    write(root / "CACHEDIR.TAG", _TAG.encode())
-    write(layout, msgspec.json.encode({"version": LAYOUT_VERSION}))
+__all__ = [
+    "MANIFEST_VERSION",
+    "begun",
+    "damaged",
+    "default_root",
+    "guarded",
+    "locked",
+    "open_root",
+    "shared",
+    "workdir",
+]
 
 
 def lookup(root: Path, key: str, emit: Emit) -> Artifact | None:
     """The artifact for a key, or for what a healed request with this key ended with. Every file
-    is compared with its recorded hash; a damaged entry is set aside and counts as a miss."""
+    is compared with its recorded hash; what is wrong is set aside and counts as a miss."""
     artifact = _entry(root, key, emit)
-    if artifact is None and (lead := _read_lead(root / "requested" / f"{key}.json")):
+    if artifact is None and (lead := leads.read(root, key)):
         found = _entry(root, lead.key, emit)
         return found and replace(found, healed=lead.remedies)
     return artifact
 
 
-class _Lead(msgspec.Struct, frozen=True):
-    """Where a healed request ended, and the remedies on the way."""
-
-    key: str
-    remedies: tuple[Remedy, ...]
-
-
-def _read_lead(path: Path) -> _Lead | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Lead)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
 def _entry(root: Path, key: str, emit: Emit) -> Artifact | None:
-    for path in (root / "artifacts").glob(f"*/{key}"):
-        artifact = read(path)
-        if artifact and not (wrong := damaged(artifact)):
+    """The first artifact of a key that can be used, the one used last before all others."""
+    found = [(_time(path), path) for path in manifests.everything(root, key=key)]
+    for _, path in sorted(found, reverse=True):
+        artifact = _opened(root, path, emit)
+        if artifact and _usable(root, artifact, path, emit):
             return artifact
-        why = f"{wrong} is not what was proved" if artifact else "its manifest cannot be read"
-        emit(Warned(message=f"{path} is damaged ({why}); it is removed and built again."))
-        discard(root, path)
     return None
 
 
-def read(path: Path) -> Artifact | None:
-    """The artifact in a folder, its files not checked; None when its manifest is unreadable."""
+def _time(path: Path) -> float:
     try:
-        manifest = msgspec.json.decode((path / _MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError):
-        return None
-    if manifest.version != MANIFEST_VERSION or manifest.key != path.name:
-        return None
-    return Artifact(key=manifest.key, path=path, manifest=manifest)
+        return path.stat().st_mtime
+    except OSError:  # gone in this moment
+        return 0.0
 
 
-def damaged(artifact: Artifact) -> str | None:
-    """None when every recorded file has its recorded hash and nothing was added, else one that
-    is wrong."""
-    present = set(_files(artifact.path))
-    if extra := present - set(artifact.manifest.files):
-        return min(extra)
-    for name, wanted in artifact.manifest.files.items():
-        if name not in present or digest.of_file(artifact.path / name) != wanted:
-            return name
+def _opened(root: Path, path: Path, emit: Emit) -> Artifact | None:
+    """The artifact of a manifest; one that is wrong is set aside. What cannot be read may be right,
+    and stays."""
+    try:
+        return views.opened(root, path)
+    except IntegrityError as error:
+        emit(Warned(message=f"{error.message}. It is set aside."))
+        quarantined(root, path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        emit(Warned(message=f"{path} cannot be read: {error.strerror or error}"))
     return None
 
 
-def _files(folder: Path) -> Iterator[str]:
-    for path in folder.rglob("*"):
-        if path.is_file() and path.name != _MANIFEST:
-            yield path.relative_to(folder).as_posix()
+def _usable(root: Path, artifact: Artifact, manifest: Path, emit: Emit) -> bool:
+    """True when the artifact's folder is there with everything right in it. What is wrong is set
+    aside; the manifest stays, for what is missing may come back: built or pulled again."""
+    try:
+        wrong = views.ready(root, artifact, manifest)
+    except OSError as error:
+        emit(Warned(message=f"{artifact.path} cannot be used: {error.strerror or error}"))
+        return False
+    if wrong is None:
+        blobs.renewed(manifest, executable=False)
+        return True
+    emit(Warned(message=f"{artifact.path} is damaged ({wrong} is not what was proved)."))
+    return False
 
 
-def hashes(prefix: Path) -> dict[str, str]:
-    """SHA-256 of every file below a prefix, by relative path."""
-    return {name: digest.of_file(prefix / name) for name in sorted(_files(prefix))}
+def ready(root: Path, artifact: Artifact, emit: Emit) -> bool:
+    """Have an artifact's folder there, with every file as it was proved; False when that cannot be,
+    which is said."""
+    paths = manifests.everything(root, key=artifact.key)
+    path = next((path for path in paths if path.stem == artifact.id), None)
+    return path is not None and _usable(root, artifact, path, emit)
+
+
+def hashes(prefix: Path) -> dict[str, File]:
+    """Hash, size and kind of every file below a prefix, by relative path."""
+    found = sorted(path for path in prefix.rglob("*") if path.is_file())
+    return {path.relative_to(prefix).as_posix(): _known(path) for path in found}
+
+
+def _known(path: Path) -> File:
+    state = path.stat()
+    executable = bool(state.st_mode & 0o100)
+    return File(sha256=digest.of_file(path), size=state.st_size, executable=executable)
 
 
 def publish(
@@ -156,31 +127,37 @@ def publish(
     prefix: Path,
     manifest: Manifest,
     *,
+    group: str,
     requested: str,
     healed: tuple[Remedy, ...] = (),
 ) -> Artifact:
-    """Make a proved prefix an entry of the store in one rename. ``requested`` is the key that was
-    asked for, which differs from the manifest's when the request was ``healed`` on the way.
+    """Make a proved prefix an artifact: its files, then its manifest. ``group`` is that of its plan
+    (:func:`llamabuild.matching.group`), ``requested`` the key that was asked for, which differs
+    from the manifest's when the request was ``healed`` on the way.
 
-    A manifest needs a Proof, so an unproved build cannot be published without a type error. When
-    another process was first, its entry is returned.
+    A manifest needs a Proof, so an unproved build cannot be published without a type error. Raises
+    StoreError and DiskFull.
     """
+    if why := manifests.unsafe(manifest.files):
+        raise StoreError(f"what was built cannot be kept: {why}", "This is a bug of llamabuild.")
+    name, data = manifests.encode(manifest)
     with guarded(root):
-        target = root / "artifacts" / manifest.plan.fingerprint / manifest.key
-        write(prefix / _MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-        flush(prefix)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.rename(prefix, target)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        flush_one(target.parent)
-        _lead(root, requested, manifest.key, healed)
-    artifact = read(target)
-    if artifact is None:
-        raise StoreError(f"{target} cannot be read back", "Check the disk.")
+        _put(root, prefix, manifest)
+        manifests.publish(root, group, manifest.key, data, name)
+        _put(root, prefix, manifest)  # what was swept before the manifest counted on it
+        leads.keep(root, requested, manifest.key, healed)
+        path = manifests.folder(root, group, manifest.key) / f"{name}.json"
+        artifact = views.opened(root, path)
+        if views.ready(root, artifact, path):  # a blob that was there already is damaged
+            _put(root, prefix, manifest)
+            if wrong := views.ready(root, artifact, path):
+                raise StoreError(f"{artifact.path / wrong} cannot be read back", "Check the disk.")
     return replace(artifact, healed=healed)
+
+
+def _put(root: Path, prefix: Path, manifest: Manifest) -> None:
+    for name, known in manifest.files.items():
+        blobs.put(root, prefix / name, known)
 
 
 def adopt(
@@ -191,34 +168,27 @@ def adopt(
     if artifact is None:
         return None
     with guarded(root):
-        _lead(root, requested, key, healed)
+        leads.keep(root, requested, key, healed)
     return replace(artifact, healed=healed)
 
 
-def _lead(root: Path, requested: str, key: str, remedies: tuple[Remedy, ...]) -> None:
-    """Asking for ``requested`` again finds ``key``."""
-    if requested != key:
-        lead = msgspec.json.encode(_Lead(key=key, remedies=remedies))
-        write(root / "requested" / f"{requested}.json", lead)
-
-
-def artifacts(root: Path) -> tuple[Artifact, ...]:
-    """All readable entries, the newest first."""
-    found = (read(path) for path in (root / "artifacts").glob("*/*"))
+def artifacts(root: Path, emit: Emit) -> tuple[Artifact, ...]:
+    """All that is kept, the newest first. Their folders may still have to be made :func:`ready`."""
+    found = (_opened(root, path, emit) for path in manifests.everything(root))
     return tuple(
         sorted((one for one in found if one), key=lambda one: one.manifest.created, reverse=True)
     )
 
 
-def find(root: Path, name: str) -> Artifact:
-    """The artifact whose key starts with ``name``, or whose recipe or path it is (the newest).
+def find(root: Path, name: str, emit: Emit) -> Artifact:
+    """The newest artifact whose recipe or path is ``name``, or whose key or id begins with it.
 
     Raises ConfigError when there is none or the beginning of a key fits several.
     """
-    known = artifacts(root)
+    known = artifacts(root, emit)
     exact = [one for one in known if name in (one.manifest.plan.recipe, str(one.path))]
-    fitting = exact[:1] or [one for one in known if one.key.startswith(name) and len(name) >= 4]
-    if len(fitting) == 1:
+    fitting = exact[:1] or [one for one in known if len(name) >= 4 and _begins(one, name)]
+    if len({one.key for one in fitting}) == 1:
         return fitting[0]
     if fitting:
         keys = ", ".join(one.key[:12] for one in fitting)
@@ -226,25 +196,19 @@ def find(root: Path, name: str) -> Artifact:
     raise ConfigError(f"there is no artifact {name!r}", "See what there is: llamabuild store ls")
 
 
+def _begins(artifact: Artifact, name: str) -> bool:
+    return artifact.key.startswith(name) or artifact.id.startswith(name)
+
+
 def remove(root: Path, artifact: Artifact) -> None:
-    """Remove an entry and what leads to it."""
+    """Forget an artifact: first its manifest, so that nobody finds it any more, then what leads to
+    it and its folder. Its blobs go with the next sweep."""
     if not (root / "CACHEDIR.TAG").exists():
         raise StoreError(f"{root} is not a llamabuild cache", "Nothing was removed.")
-    discard(root, artifact.path)
-    for alias in (root / "requested").glob("*.json"):
-        lead = _read_lead(alias)
-        if lead is None or lead.key == artifact.key:
-            alias.unlink(missing_ok=True)
-
-
-def make_current(root: Path, artifact: Artifact) -> None:
-    """Remember what ``setup`` gave last."""
     with guarded(root):
-        write(root / "current.json", msgspec.json.encode(artifact.key))
-
-
-def current(root: Path) -> Artifact:
-    """What ``setup`` gave last. Raises ConfigError when there is none (any more)."""
-    with contextlib.suppress(OSError, msgspec.DecodeError, ConfigError):
-        return find(root, msgspec.json.decode((root / "current.json").read_bytes(), type=str))
-    raise ConfigError("nothing is set up yet", "Run `llamabuild setup` first.")
+        for path in manifests.everything(root, key=artifact.key):
+            if path.stem == artifact.id:
+                path.unlink(missing_ok=True)
+        if not any(manifests.everything(root, key=artifact.key)):
+            leads.forget(root, artifact.key)
+        views.remove(root, artifact)

@@ -1,32 +1,99 @@
-"""Writing that is complete or absent, and the operating system's refusals in our words."""
+"""Writing that is complete or absent, and the operating system's refusals in our words.
+
+What is made here has the permissions that the umask leaves, so that several users can share a
+folder (``tempfile`` makes everything private).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from llamabuild.errors import DiskFull, StoreError
 
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+)
+"""What systems answer that cannot have one file under two names (FAT, some network mounts)."""
+
 
 def write(path: Path, data: bytes) -> None:
-    """Write a small file complete or not at all."""
+    """Write a small file complete or not at all, in place of an older one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes it private; a team may share the folder
+    with _beside(path, data) as name:
         os.replace(name, path)
+
+
+def create(path: Path, data: bytes, scratch: Path) -> bool:
+    """Make a file that nobody has made yet, complete or not at all; one that is there stays. True
+    when ``data`` is what is in it now. ``scratch`` is a folder of the same file system."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        scratch.mkdir(parents=True, exist_ok=True)
+        with _beside(scratch / path.name, data) as name:
+            place(Path(name), path)
+    flush_one(path.parent)
+    return path.read_bytes() == data
+
+
+def place(file: Path, target: Path) -> None:
+    """Give a flushed file a second name, at ``target``; one that is there stays. Several processes
+    may do so at once: what they have is the same, for a target is named by its contents."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, target)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _copied(file, target)
+
+
+def _copied(file: Path, target: Path) -> None:
+    """The same where a file has only one name: another one, which appears by a rename."""
+    name = f"{target}.{_unique()}"
+    try:
+        shutil.copy2(file, name)
+        flush_one(Path(name))
+        os.replace(name, target)
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+@contextlib.contextmanager
+def _beside(path: Path, data: bytes) -> Iterator[str]:
+    """A flushed file with ``data`` and a name of its own beside ``path``, gone afterwards."""
+    name = str(path.parent / f".{path.name}-{_unique()}")
+    try:
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        yield name
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+
+
+def fresh(folder: Path, prefix: str) -> Path:
+    """A new folder in ``folder`` whose name nobody else has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f"{prefix}{_unique()}"
+    made.mkdir()
+    return made
+
+
+def _unique() -> str:
+    return secrets.token_hex(8)
 
 
 @contextlib.contextmanager

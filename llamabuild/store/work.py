@@ -1,5 +1,8 @@
 """Locks and folders for work in progress. Both die with their process.
 
+Locks save work that would be done twice; nothing depends on them for being right, so that a file
+system without locks will do.
+
 ``filelock`` is imported where a lock is taken: looking and deciding takes none.
 """
 
@@ -8,16 +11,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from llamabuild.events import Emit, Noticed
-from llamabuild.store.files import guarded
+from llamabuild.store.files import fresh, guarded
 
 _KEPT = 3 * 86400.0
 """Seconds for which a build that was interrupted can go on."""
+_WRITTEN = 3600.0
+"""Seconds after which nobody is still writing a small file."""
 
 
 @contextlib.contextmanager
@@ -25,14 +29,13 @@ def locked(root: Path, key: str, emit: Emit) -> Iterator[None]:
     """One builder per key. The lock dies with its process; correctness does not depend on it."""
     import filelock
 
-    path = root / "locks" / f"{key}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        emit(Noticed(message="Another llamabuild is making the same artifact; waiting for it."))
-        lock.acquire()
+    lock = filelock.FileLock(_made(root / "locks") / f"{key}.lock")
+    with contextlib.suppress(OSError, NotImplementedError):  # no locks on this file system
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            emit(Noticed(message="Another llamabuild is making the same artifact; waiting for it."))
+            lock.acquire()
     try:
         yield
     finally:
@@ -47,13 +50,16 @@ def workdir(root: Path) -> Iterator[Path]:
     import filelock
 
     work = _made(root / "work")
-    with filelock.FileLock(work / "sweep.lock"):
+    with _alone(work / "sweep.lock"):
         for old in work.iterdir():
             if old.is_dir():
                 _sweep(old)
-        folder = Path(tempfile.mkdtemp(dir=work, prefix="build-"))
+            elif old.name.startswith("."):
+                _forget(old)
+        folder = fresh(work, "build-")
         lock = filelock.FileLock(f"{folder}.lock")
-        lock.acquire()
+        with contextlib.suppress(OSError, NotImplementedError):
+            lock.acquire()
     try:
         yield folder
     finally:
@@ -66,11 +72,9 @@ def workdir(root: Path) -> Iterator[Path]:
 def begun(root: Path, key: str) -> Iterator[Path]:
     """The folder that a build of ``key`` is compiled in, alone with it. It is there next time when
     the build was interrupted or killed, for some days, and removed when it ended, well or not."""
-    import filelock
-
     home = _made(root / "begun")
     folder = home / key[:32]
-    with filelock.FileLock(home / f"{folder.name}.lock"):
+    with _alone(home / f"{folder.name}.lock"):
         folder.mkdir(exist_ok=True)
         os.utime(folder)
         for old in home.iterdir():
@@ -84,6 +88,28 @@ def begun(root: Path, key: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Alone, where the file system has locks: NFS may not, and what is right does not depend on
+    it."""
+    import filelock
+
+    lock = filelock.FileLock(path)
+    with contextlib.suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _forget(file: Path) -> None:
+    """Remove a small file that was never finished."""
+    with contextlib.suppress(OSError):  # it was, in this moment
+        if file.stat().st_mtime < time.time() - _WRITTEN:
+            file.unlink()
+
+
 def _sweep(folder: Path) -> None:
     """Remove the leavings of a process that is gone."""
     import filelock
@@ -91,7 +117,7 @@ def _sweep(folder: Path) -> None:
     lock = filelock.FileLock(f"{folder}.lock")
     try:
         lock.acquire(blocking=False)
-    except (filelock.Timeout, OSError):
+    except (filelock.Timeout, OSError, NotImplementedError):
         return
     shutil.rmtree(folder, ignore_errors=True)
     lock.release()
@@ -101,10 +127,19 @@ def _sweep(folder: Path) -> None:
 def discard(root: Path, path: Path) -> None:
     """Remove a folder: first out of sight by one rename, then for good."""
     with guarded(root):
-        trash = Path(tempfile.mkdtemp(dir=_made(root / "work"), prefix="trash-"))
+        trash = fresh(root / "work", "trash-")
         with contextlib.suppress(FileNotFoundError):  # another process was first
             os.rename(path, trash / "entry")
         shutil.rmtree(trash, ignore_errors=True)
+
+
+def quarantined(root: Path, path: Path) -> Path:
+    """Set something aside that does not verify, by one rename; returns where it is now. It is kept
+    for who wants to know what happened to it, until it is swept."""
+    aside = fresh(root / "quarantine", f"{path.name[:64]}-")
+    with contextlib.suppress(FileNotFoundError):  # another process was first
+        os.rename(path, aside / path.name)
+    return aside
 
 
 def _made(folder: Path) -> Path:

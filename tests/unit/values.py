@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from llamabuild.model import (
@@ -9,11 +10,13 @@ from llamabuild.model import (
     Compiler,
     Cpu,
     Feature,
+    File,
     Hardware,
     Manifest,
     Pin,
     Plan,
     Proof,
+    Requires,
     Speed,
     Tool,
     Toolchain,
@@ -97,13 +100,18 @@ def proof(*unrun: str) -> Proof:
     )
 
 
-def manifest(key: str, files: dict[str, str], recipe: str = "cpu-native") -> Manifest:
+def requires(*features: str) -> Requires:
+    return Requires(os="linux", arch="x86_64", versions=(("GLIBC", "2.34"),), features=features)
+
+
+def manifest(key: str, files: Mapping[str, File], recipe: str = "cpu-native") -> Manifest:
     return Manifest(
-        version=1,
+        version=2,
         key=key,
         llamabuild="0",
         plan=plan(recipe=recipe),
         effective={},
+        requires=requires(),
         proof=proof(),
         trials=(),
         files=files,

@@ -1,0 +1,80 @@
+"""The cache folder itself: where it is, whose it is, and of which version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from llamabuild.errors import StoreError
+from llamabuild.store.files import refusal, write
+from llamabuild.store.work import quarantined
+
+LAYOUT_VERSION = 2
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of llamabuild.\n"
+_OLD = ("artifacts", "requested", "verdicts", "current.json")
+"""What another layout means otherwise."""
+
+
+def default_root(environ: Mapping[str, str]) -> Path:
+    """``LLAMABUILD_CACHE``, else the user's cache folder of this platform."""
+    if chosen := environ.get("LLAMABUILD_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("llamabuild"))
+
+
+def open_root(root: Path) -> Path:
+    """Make the cache folder if need be and check that it is ours and of this version; an older one
+    is made new, its artifacts set aside.
+
+    Raises StoreError when it is from a newer version, something else, or not writable.
+    """
+    layout = root / "layout.json"
+    try:
+        if not layout.exists():
+            _found(root, layout)
+        version = msgspec.json.decode(layout.read_bytes(), type=dict[str, int])["version"]
+        if version < LAYOUT_VERSION:
+            _renew(root, layout)
+    except (msgspec.DecodeError, KeyError) as error:
+        raise StoreError(
+            f"{layout} is damaged: {error}", f"Remove {root} and run again."
+        ) from error
+    except OSError as error:
+        raise refusal(error, root) from error
+    if version > LAYOUT_VERSION:
+        raise StoreError(
+            f"{root} was made by a newer llamabuild (layout {version}, this one knows "
+            f"{LAYOUT_VERSION})",
+            "Upgrade llamabuild, or point LLAMABUILD_CACHE to another folder.",
+        )
+    return root
+
+
+def _found(root: Path, layout: Path) -> None:
+    if root.exists() and any(root.iterdir()) and not (root / "CACHEDIR.TAG").exists():
+        raise StoreError(
+            f"{root} holds files that are not llamabuild's",
+            "Point LLAMABUILD_CACHE to an empty or new folder.",
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    write(root / "CACHEDIR.TAG", _TAG.encode())
+    write(layout, msgspec.json.encode({"version": LAYOUT_VERSION}))
+
+
+def _renew(root: Path, layout: Path) -> None:
+    """Artifacts of layout 1 do not say what they require; sources, kits and tools stay."""
+    for name in _OLD:
+        if (root / name).exists():
+            quarantined(root, root / name)
+    write(layout, msgspec.json.encode({"version": LAYOUT_VERSION}))
+
+
+def shared(root: Path) -> bool:
+    """True for a folder that a group of users may write: what is made in it has to be the group's
+    too. Its owner says so with ``chmod g+ws``."""
+    return os.name == "posix" and bool(root.stat().st_mode & 0o020)
