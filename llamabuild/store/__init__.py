@@ -25,7 +25,7 @@ from llamabuild import digest
 from llamabuild.errors import ConfigError, IntegrityError, StoreError
 from llamabuild.events import Emit, Warned
 from llamabuild.model import Artifact, File, Manifest, Remedy
-from llamabuild.store import blobs, leads, manifests, views
+from llamabuild.store import blobs, leads, manifests, sweeping, views
 from llamabuild.store.files import guarded
 from llamabuild.store.manifests import VERSION as MANIFEST_VERSION
 from llamabuild.store.root import default_root, open_root, shared
@@ -108,6 +108,13 @@ def ready(root: Path, artifact: Artifact, emit: Emit) -> bool:
     paths = manifests.everything(root, key=artifact.key)
     path = next((path for path in paths if path.stem == artifact.id), None)
     return path is not None and _usable(root, artifact, path, emit)
+
+
+def by_id(root: Path, key: str, name: str, emit: Emit) -> Artifact | None:
+    """The artifact with this key and id, ready to use; None when it is not (all) here."""
+    path = next((one for one in manifests.everything(root, key=key) if one.stem == name), None)
+    artifact = path and _opened(root, path, emit)
+    return artifact if path and artifact and _usable(root, artifact, path, emit) else None
 
 
 def hashes(prefix: Path) -> dict[str, File]:
@@ -202,13 +209,13 @@ def _begins(artifact: Artifact, name: str) -> bool:
 
 def remove(root: Path, artifact: Artifact) -> None:
     """Forget an artifact: first its manifest, so that nobody finds it any more, then what leads to
-    it and its folder. Its blobs go with the next sweep."""
+    it, its folder, and the files that no other artifact has."""
     if not (root / "CACHEDIR.TAG").exists():
         raise StoreError(f"{root} is not a llamabuild cache", "Nothing was removed.")
     with guarded(root):
         for path in manifests.everything(root, key=artifact.key):
             if path.stem == artifact.id:
                 path.unlink(missing_ok=True)
-        if not any(manifests.everything(root, key=artifact.key)):
-            leads.forget(root, artifact.key)
+        leads.prune(root, lambda key: any(manifests.everything(root, key=key)))
         views.remove(root, artifact)
+        sweeping.free(root, (file.sha256 for file in artifact.manifest.files.values()))

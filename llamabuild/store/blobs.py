@@ -15,6 +15,8 @@ from llamabuild import digest
 from llamabuild.model import File
 from llamabuild.store.files import flush_one, place
 
+CONDEMNED = ".condemned"
+"""How the name of a blob ends that is about to go."""
 _READ_ONLY = 0o444
 _PROGRAM = 0o555
 
@@ -40,7 +42,8 @@ def put(root: Path, file: Path, known: File) -> None:
 
 
 def renewed(blob: Path, *, executable: bool) -> bool:
-    """True when the blob is there; its time is that of now then."""
+    """True when the blob is there, or was about to go; its time is that of now then."""
+    pardon(blob)
     try:
         with contextlib.suppress(PermissionError):  # another user's
             os.utime(blob)
@@ -49,6 +52,29 @@ def renewed(blob: Path, *, executable: bool) -> bool:
     except FileNotFoundError:
         return False
     return blob.exists()
+
+
+def condemn(blob: Path) -> None:
+    """Take a blob out of use that nobody names. It goes for good when that is still so afterwards:
+    :func:`llamabuild.store.sweeping.sweep` looks again, and whoever needs it pardons it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(blob, _condemned(blob))
+
+
+def pardon(blob: Path) -> None:
+    """Put a condemned blob back in use, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        if not blob.exists():
+            os.rename(_condemned(blob), blob)
+
+
+def execute(blob: Path) -> None:
+    """Remove a condemned blob for good."""
+    _condemned(blob).unlink(missing_ok=True)
+
+
+def _condemned(blob: Path) -> Path:
+    return blob.with_name(f"{blob.name}{CONDEMNED}")
 
 
 def sound(path: Path, known: File) -> bool:

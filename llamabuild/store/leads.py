@@ -3,6 +3,7 @@ compiles nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -37,9 +38,9 @@ def keep(root: Path, requested: str, key: str, remedies: tuple[Remedy, ...]) -> 
         write(root / "requested" / f"{requested}.json", lead)
 
 
-def forget(root: Path, key: str) -> None:
-    """Remove what leads to a key, and what cannot be read."""
+def prune(root: Path, kept: Callable[[str], bool]) -> None:
+    """Remove what leads to a key that is not ``kept`` any more, and what cannot be read."""
     for path in (root / "requested").glob("*.json"):
         lead = _read(path)
-        if lead is None or lead.key == key:
+        if lead is None or not kept(lead.key):
             path.unlink(missing_ok=True)

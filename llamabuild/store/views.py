@@ -59,6 +59,7 @@ def ready(root: Path, artifact: Artifact, manifest: Path) -> str | None:
         quarantined(root, artifact.path)
     for name, known in artifact.manifest.files.items():
         blob = blobs.path_of(root, known.sha256)
+        blobs.pardon(blob)
         if not blob.is_file():
             return name
         if not blobs.sound(blob, known):

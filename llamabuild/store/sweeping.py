@@ -1,0 +1,197 @@
+"""Sweeping: what a cache can do without goes, and nothing that somebody counts on.
+
+An artifact goes manifest first, so that nobody finds it any more. A blob is taken out of use before
+it goes, and manifests are looked at once more in between: who publishes at this moment, in whatever
+process, finds his blob again or puts it anew. Killed at any point, this leaves a store in which
+everything that is named is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from llamabuild.model import File
+from llamabuild.store import blobs, leads, manifests
+from llamabuild.store.files import guarded
+from llamabuild.store.limits import DAY, Item, Limits, Removal, removals
+from llamabuild.store.work import discard
+
+_GRACE: Final = DAY
+"""Seconds for which a blob that nobody names stays: it may be part of something that is just being
+fetched."""
+_FOLDERS: Final = (
+    ("source", "sources", None, ""),
+    ("download", "downloads", 30 * DAY, "an archive that was unpacked or never finished"),
+    ("kit", "kits", None, ""),
+    ("packages", "requirements", 90 * DAY, "packages for proofs"),
+    ("disk", "wine", None, ""),
+    ("build", "begun", 3 * DAY, "left by a build that was interrupted"),
+    ("log", "logs", 30 * DAY, "a log"),
+    ("quarantine", "quarantine", 30 * DAY, "was set aside because it did not verify"),
+)
+"""What else is in a cache: its kind, its folder, how many seconds it lasts, and what it is then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What is there: items that can go, the bytes of blobs that artifacts name, and the blobs that
+    none does."""
+
+    items: tuple[Item, ...]
+    sizes: Mapping[str, int]
+    unnamed: tuple[Item, ...]
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """What a sweep has to know of a manifest."""
+
+    key: str
+    files: dict[str, File]
+
+
+def survey(root: Path, needed: Mapping[str, str]) -> Survey:
+    """Everything in a cache. ``needed`` says of artifacts, by their ids, why they stay."""
+    found = (_artifact(path, needed) for path in manifests.everything(root))
+    items = [item for item in found if item]
+    named = {blob for item in items for blob in item.blobs}
+    sizes: dict[str, int] = {}
+    unnamed = []
+    for entry in _entries(root / "blobs"):
+        state = entry.stat()
+        if entry.name in named:
+            sizes[entry.name] = state.st_size
+        else:
+            unnamed.append(_unnamed(Path(entry.path), state))
+    return Survey(items=(*items, *_others(root)), sizes=sizes, unnamed=tuple(unnamed))
+
+
+def _artifact(path: Path, needed: Mapping[str, str]) -> Item | None:
+    """The artifact of a manifest; None for one that cannot be read: who looks it up sets it aside.
+    Raises OSError where that is the disk's fault: what it names must not go then."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Named)
+        used = path.stat().st_mtime
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return Item(
+        what="artifact",
+        name=f"{found.key[:12]}/{path.stem[:12]}",
+        path=path,
+        used=used,
+        blobs=tuple({file.sha256 for file in found.files.values()}),
+        needed=needed.get(path.stem, ""),
+    )
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """The files two levels below a folder."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as outer:
+        for one in outer:
+            with contextlib.suppress(NotADirectoryError), os.scandir(one.path) as inner:
+                yield from inner
+
+
+def _unnamed(path: Path, state: os.stat_result) -> Item:
+    return Item(
+        what="file",
+        name=path.name,
+        path=path,
+        used=state.st_mtime,
+        size=state.st_size,
+        lasts=0.0 if path.name.endswith(blobs.CONDEMNED) else _GRACE,
+        stale="no artifact has it",
+    )
+
+
+def _others(root: Path) -> Iterator[Item]:
+    for what, folder, lasts, stale in _FOLDERS:
+        with contextlib.suppress(FileNotFoundError):
+            for path in (root / folder).iterdir():
+                if path.suffix != ".lock" and not path.name.startswith("."):
+                    yield Item(
+                        what=what,
+                        name=f"{folder}/{path.name}",
+                        path=path,
+                        used=path.stat().st_mtime,
+                        size=_size(path),
+                        lasts=lasts,
+                        stale=stale,
+                    )
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.lstat().st_size
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(os.lstat(name).st_size for name in found)
+
+
+def decide(seen: Survey, limits: Limits, *, free: int, now: float) -> tuple[Removal, ...]:
+    """What is to go, and why. Pure."""
+    old = removals(seen.unnamed, {}, Limits(), free=free, now=now)
+    free += sum(one.size for one in old)
+    return (*old, *removals(seen.items, seen.sizes, limits, free=free, now=now))
+
+
+def sweep(root: Path, seen: Survey, going: Iterable[Removal]) -> None:
+    """Remove what was decided. Raises StoreError when something cannot be removed; what was removed
+    until then is removed whole."""
+    items = [removal.item for removal in going]
+    gone = [item for item in items if item.what == "artifact"]
+    loose = [item.name.removesuffix(blobs.CONDEMNED) for item in items if item.what == "file"]
+    with guarded(root):
+        _forget(root, gone)
+        for item in items:
+            if item.what not in ("artifact", "file"):
+                discard(root, item.path)
+        free(root, {*(blob for item in gone for blob in item.blobs), *loose}, seen)
+
+
+def _forget(root: Path, gone: Iterable[Item]) -> None:
+    """Manifests, what leads to them, and their folders."""
+    ids = set()
+    for item in gone:
+        item.path.unlink(missing_ok=True)
+        ids.add(item.path.stem)
+        with contextlib.suppress(OSError):  # another manifest of the key is there
+            item.path.parent.rmdir()
+    if ids:
+        leads.prune(root, lambda key: any(manifests.everything(root, key=key)))
+        for folder in (root / "artifacts").glob("*/*"):
+            if folder.name in ids:
+                discard(root, folder)
+
+
+def free(root: Path, candidates: Iterable[str], seen: Survey | None = None) -> None:
+    """Remove those of the blobs that no manifest names. ``seen`` saves reading manifests twice:
+    they do not change."""
+    wanted = set(candidates)
+    known = {item.path: item for item in seen.items} if seen else {}
+    wanted -= _named(root, wanted, known)
+    for name in wanted:
+        blobs.condemn(blobs.path_of(root, name))
+    again = _named(root, wanted, known)
+    for name in wanted:
+        blob = blobs.path_of(root, name)
+        if name in again:
+            blobs.pardon(blob)
+        else:
+            blobs.execute(blob)
+
+
+def _named(root: Path, candidates: set[str], known: dict[Path, Item]) -> set[str]:
+    """Those of the blobs that a manifest names. What had to be read is added to ``known``."""
+    found: set[str] = set()
+    for path in manifests.everything(root) if candidates else ():
+        item = known.get(path) or _artifact(path, {})
+        if item:
+            known[path] = item
+            found |= candidates.intersection(item.blobs)
+    return found
