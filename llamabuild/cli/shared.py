@@ -108,7 +108,7 @@ def command(name: str, example: str) -> Callable[[Callable[..., None]], click.Co
 
 _ORDER = (
     *("setup", "build", "plan", "probe", "prove", "run"),
-    *("recipes", "pins", "store", "completion"),
+    *("recipes", "pins", "store", "trust", "completion"),
 )
 
 
