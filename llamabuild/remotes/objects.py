@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from llamabuild.errors import ConfigError, FetchError, ToolMissing
 from llamabuild.fetch.address import local_path, redact
@@ -37,6 +38,7 @@ _SLOWEST: Final = 100_000
 """Bytes a second, after :data:`_PATIENCE`: below, compiling is faster."""
 _PATIENCE: Final = 20.0
 _BLOCK: Final = 1 << 20
+_AT_ONCE: Final = 8
 _QUERY: Final = re.compile(r"\?\S*")
 
 
@@ -216,3 +218,18 @@ def connect(address: str) -> Objects:
 
 
 _FORMS: Final = "Use a folder, s3://bucket/prefix, gs://…, az://…, or https://… to read only."
+
+
+_T = TypeVar("_T")
+
+
+def together(work: Callable[[_T], None], items: Iterable[_T]) -> None:
+    """Do the same with each item, several at a time: requests wait for the other side. Raises what
+    the first of them raises that fails, and begins no more then."""
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        try:
+            for done in as_completed([pool.submit(work, item) for item in items]):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

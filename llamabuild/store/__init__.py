@@ -4,7 +4,7 @@ Layout::
 
     <cache>/layout.json                        version of this layout
     <cache>/blobs/<xx>/<sha256>                files by their contents
-    <cache>/manifests/<group>/<key>/<id>.json  what was proved: its files, its plan, its proof
+    <cache>/manifests/<group>/<key>-<id>.json  what was proved: its files, its plan, its proof
     <cache>/artifacts/<fingerprint>/<id>/      bin/ lib/ wheel/ build.log manifest.json: more names
                                                of blobs, made when somebody wants to use them
     <cache>/requested/<key>.json               the key that a healed request ended with
@@ -28,6 +28,7 @@ from llamabuild.model import Artifact, File, Manifest, Remedy
 from llamabuild.store import blobs, leads, manifests, sweeping, views
 from llamabuild.store.files import guarded
 from llamabuild.store.manifests import VERSION as MANIFEST_VERSION
+from llamabuild.store.manifests import Entry
 from llamabuild.store.root import default_root, open_root, shared
 from llamabuild.store.views import damaged
 from llamabuild.store.work import begun, locked, quarantined, workdir
@@ -57,10 +58,10 @@ def lookup(root: Path, key: str, emit: Emit) -> Artifact | None:
 
 def _entry(root: Path, key: str, emit: Emit) -> Artifact | None:
     """The first artifact of a key that can be used, the one used last before all others."""
-    found = [(_time(path), path) for path in manifests.everything(root, key=key)]
-    for _, path in sorted(found, reverse=True):
-        artifact = _opened(root, path, emit)
-        if artifact and _usable(root, artifact, path, emit):
+    found = manifests.everything(root, key=key)
+    for entry in sorted(found, key=lambda one: _time(one.path), reverse=True):
+        artifact = _opened(root, entry, emit)
+        if artifact and _usable(root, artifact, entry, emit):
             return artifact
     return None
 
@@ -72,31 +73,31 @@ def _time(path: Path) -> float:
         return 0.0
 
 
-def _opened(root: Path, path: Path, emit: Emit) -> Artifact | None:
+def _opened(root: Path, entry: Entry, emit: Emit) -> Artifact | None:
     """The artifact of a manifest; one that is wrong is set aside. What cannot be read may be right,
     and stays."""
     try:
-        return views.opened(root, path)
+        return views.opened(root, entry)
     except IntegrityError as error:
         emit(Warned(message=f"{error.message}. It is set aside."))
-        quarantined(root, path)
+        quarantined(root, entry.path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        emit(Warned(message=f"{path} cannot be read: {error.strerror or error}"))
+        emit(Warned(message=f"{entry.path} cannot be read: {error.strerror or error}"))
     return None
 
 
-def _usable(root: Path, artifact: Artifact, manifest: Path, emit: Emit) -> bool:
+def _usable(root: Path, artifact: Artifact, entry: Entry, emit: Emit) -> bool:
     """True when the artifact's folder is there with everything right in it. What is wrong is set
     aside; the manifest stays, for what is missing may come back: built or pulled again."""
     try:
-        wrong = views.ready(root, artifact, manifest)
+        wrong = views.ready(root, artifact, entry)
     except OSError as error:
         emit(Warned(message=f"{artifact.path} cannot be used: {error.strerror or error}"))
         return False
     if wrong is None:
-        blobs.renewed(manifest, executable=False)
+        blobs.renewed(entry.path, executable=False)
         return True
     emit(Warned(message=f"{artifact.path} is damaged ({wrong} is not what was proved)."))
     return False
@@ -105,16 +106,15 @@ def _usable(root: Path, artifact: Artifact, manifest: Path, emit: Emit) -> bool:
 def ready(root: Path, artifact: Artifact, emit: Emit) -> bool:
     """Have an artifact's folder there, with every file as it was proved; False when that cannot be,
     which is said."""
-    paths = manifests.everything(root, key=artifact.key)
-    path = next((path for path in paths if path.stem == artifact.id), None)
-    return path is not None and _usable(root, artifact, path, emit)
+    return by_id(root, artifact.key, artifact.id, emit) is not None
 
 
-def by_id(root: Path, key: str, name: str, emit: Emit) -> Artifact | None:
+def by_id(root: Path, key: str, id_: str, emit: Emit) -> Artifact | None:
     """The artifact with this key and id, ready to use; None when it is not (all) here."""
-    path = next((one for one in manifests.everything(root, key=key) if one.stem == name), None)
-    artifact = path and _opened(root, path, emit)
-    return artifact if path and artifact and _usable(root, artifact, path, emit) else None
+    entries = manifests.everything(root, key=f"{key}-{id_}")
+    entry = next(entries, None)
+    artifact = entry and _opened(root, entry, emit)
+    return artifact if entry and artifact and _usable(root, artifact, entry, emit) else None
 
 
 def hashes(prefix: Path) -> dict[str, File]:
@@ -147,17 +147,16 @@ def publish(
     """
     if why := manifests.unsafe(manifest.files):
         raise StoreError(f"what was built cannot be kept: {why}", "This is a bug of llamabuild.")
-    name, data = manifests.encode(manifest)
+    id_, data = manifests.encode(manifest)
     with guarded(root):
         _put(root, prefix, manifest)
-        manifests.publish(root, group, manifest.key, data, name)
+        entry = manifests.publish(root, group, manifest.key, id_, data)
         _put(root, prefix, manifest)  # what was swept before the manifest counted on it
         leads.keep(root, requested, manifest.key, healed)
-        path = manifests.folder(root, group, manifest.key) / f"{name}.json"
-        artifact = views.opened(root, path)
-        if views.ready(root, artifact, path):  # a blob that was there already is damaged
+        artifact = views.opened(root, entry)
+        if views.ready(root, artifact, entry):  # a blob that was there already is damaged
             _put(root, prefix, manifest)
-            if wrong := views.ready(root, artifact, path):
+            if wrong := views.ready(root, artifact, entry):
                 raise StoreError(f"{artifact.path / wrong} cannot be read back", "Check the disk.")
     return replace(artifact, healed=healed)
 
@@ -181,7 +180,7 @@ def adopt(
 
 def artifacts(root: Path, emit: Emit) -> tuple[Artifact, ...]:
     """All that is kept, the newest first. Their folders may still have to be made :func:`ready`."""
-    found = (_opened(root, path, emit) for path in manifests.everything(root))
+    found = (_opened(root, entry, emit) for entry in manifests.everything(root))
     return tuple(
         sorted((one for one in found if one), key=lambda one: one.manifest.created, reverse=True)
     )
@@ -213,9 +212,8 @@ def remove(root: Path, artifact: Artifact) -> None:
     if not (root / "CACHEDIR.TAG").exists():
         raise StoreError(f"{root} is not a llamabuild cache", "Nothing was removed.")
     with guarded(root):
-        for path in manifests.everything(root, key=artifact.key):
-            if path.stem == artifact.id:
-                path.unlink(missing_ok=True)
+        for entry in manifests.everything(root, key=f"{artifact.key}-{artifact.id}"):
+            entry.path.unlink(missing_ok=True)
         leads.prune(root, lambda key: any(manifests.everything(root, key=key)))
         views.remove(root, artifact)
         sweeping.free(root, (file.sha256 for file in artifact.manifest.files.values()))

@@ -49,9 +49,6 @@ def place(file: Path, target: Path) -> None:
         os.link(file, target)
     except FileExistsError:
         return
-    except FileNotFoundError:  # a sweep has just removed the folder, which was empty
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.link(file, target)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

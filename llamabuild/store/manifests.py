@@ -1,4 +1,4 @@
-"""Manifests: ``manifests/<group>/<key>/<id>.json``, where the id is the SHA-256 of the bytes.
+"""Manifests: ``manifests/<group>/<key>-<id>.json``, where the id is the SHA-256 of the bytes.
 
 So a manifest cannot be changed without another name, and one key may have several: builds of the
 same thing need not be the same to the byte. What is read is checked before anything believes it:
@@ -8,8 +8,10 @@ the name, the form, and that no file in it would come to lie outside its artifac
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -24,6 +26,7 @@ LARGEST: Final = 16 << 20
 """Bytes. A real one has some 60,000."""
 NAME: Final = "manifest.json"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_FILE: Final = re.compile(r"([0-9a-f]{64})-([0-9a-f]{64})\.json")
 _FOLDERS: Final = frozenset({"bin", "lib", "wheel"})
 _LOG: Final = "build.log"
 _PART: Final = re.compile(r"[A-Za-z0-9_+@~][A-Za-z0-9_+@~. -]*")
@@ -86,36 +89,51 @@ def _placed(name: str) -> bool:
     return name == _LOG or (in_place and (parts[0] != "wheel" or name.endswith(".whl")))
 
 
-def folder(root: Path, group: str, key: str) -> Path:
-    """Where the manifests of a key are."""
-    return root / "manifests" / group / key
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A manifest's file, and what its name says: the key of what went in, and the id."""
+
+    key: str
+    id: str
+    path: Path
 
 
-def publish(root: Path, group: str, key: str, data: bytes, name: str) -> None:
-    """Make a manifest known, under its id; from now on what it names is looked for."""
-    path = folder(root, group, key) / f"{name}.json"
-    create(path, data, root / "work")
+def entry(root: Path, group: str, key: str, id_: str) -> Entry:
+    """Where a manifest is, or would be."""
+    return Entry(key, id_, root / "manifests" / group / f"{key}-{id_}.json")
 
 
-def of_key(root: Path, group: str, key: str) -> Iterator[Path]:
-    """The files of a key's manifests."""
-    return folder(root, group, key).glob("*.json")
+def publish(root: Path, group: str, key: str, id_: str, data: bytes) -> Entry:
+    """Make a manifest known; from now on what it names is looked for."""
+    made = entry(root, group, key, id_)
+    create(made.path, data, root / "work")
+    return made
 
 
-def everything(root: Path, group: str = "*", key: str = "*") -> Iterator[Path]:
-    """The files of all manifests, of one group or of one beginning of a key."""
-    return (root / "manifests").glob(f"{group}/{key}/*.json")
+def everything(root: Path, group: str = "", key: str = "") -> Iterator[Entry]:
+    """All manifests; those of one group, and of keys that begin so, where these are given."""
+    home = root / "manifests"
+    for name in (group,) if group else _names(home):
+        for file in _names(home / name):
+            if file.startswith(key) and (found := _FILE.fullmatch(file)):
+                yield Entry(found[1], found[2], home / name / file)
 
 
-def read(path: Path) -> Manifest:
-    """The manifest in a file of the store.
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
-    Raises IntegrityError when it is not what its place says, OSError when it cannot be read.
+
+def read(entry: Entry) -> Manifest:
+    """A manifest of the store.
+
+    Raises IntegrityError when it is not what its name says, OSError when it cannot be read.
     """
-    if path.stat().st_size > LARGEST:
-        raise _wrong(path.stem, "it is too large")
-    found = decode(path.read_bytes(), path.stem)
-    if found.key != path.parent.name:
-        where = path.parent.name[:12]
-        raise _wrong(path.stem, f"it is for {found.key[:12]}, and lies with {where}")
+    if entry.path.stat().st_size > LARGEST:
+        raise _wrong(entry.id, "it is too large")
+    found = decode(entry.path.read_bytes(), entry.id)
+    if found.key != entry.key:
+        raise _wrong(entry.id, f"it is for {found.key[:12]}, and is kept for {entry.key[:12]}")
     return found

@@ -21,6 +21,7 @@ from llamabuild.model import File
 from llamabuild.store import blobs, leads, manifests
 from llamabuild.store.files import guarded
 from llamabuild.store.limits import DAY, Item, Limits, Removal, removals
+from llamabuild.store.manifests import Entry
 from llamabuild.store.work import discard
 
 _GRACE: Final = DAY
@@ -52,13 +53,12 @@ class Survey:
 class _Named(msgspec.Struct, frozen=True):
     """What a sweep has to know of a manifest."""
 
-    key: str
     files: dict[str, File]
 
 
 def survey(root: Path, needed: Mapping[str, str]) -> Survey:
     """Everything in a cache. ``needed`` says of artifacts, by their ids, why they stay."""
-    found = (_artifact(path, needed) for path in manifests.everything(root))
+    found = (_artifact(entry, needed) for entry in manifests.everything(root))
     items = [item for item in found if item]
     named = {blob for item in items for blob in item.blobs}
     sizes: dict[str, int] = {}
@@ -72,21 +72,21 @@ def survey(root: Path, needed: Mapping[str, str]) -> Survey:
     return Survey(items=(*items, *_others(root)), sizes=sizes, unnamed=tuple(unnamed))
 
 
-def _artifact(path: Path, needed: Mapping[str, str]) -> Item | None:
+def _artifact(entry: Entry, needed: Mapping[str, str]) -> Item | None:
     """The artifact of a manifest; None for one that cannot be read: who looks it up sets it aside.
     Raises OSError where that is the disk's fault: what it names must not go then."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Named)
-        used = path.stat().st_mtime
+        found = msgspec.json.decode(entry.path.read_bytes(), type=_Named)
+        used = entry.path.stat().st_mtime
     except (FileNotFoundError, msgspec.DecodeError):
         return None
     return Item(
         what="artifact",
-        name=f"{found.key[:12]}/{path.stem[:12]}",
-        path=path,
+        name=entry.id,
+        path=entry.path,
         used=used,
         blobs=tuple({file.sha256 for file in found.files.values()}),
-        needed=needed.get(path.stem, ""),
+        needed=needed.get(entry.id, ""),
     )
 
 
@@ -159,9 +159,7 @@ def _forget(root: Path, gone: Iterable[Item]) -> None:
     ids = set()
     for item in gone:
         item.path.unlink(missing_ok=True)
-        ids.add(item.path.stem)
-        with contextlib.suppress(OSError):  # another manifest of the key is there
-            item.path.parent.rmdir()
+        ids.add(item.name)
     if ids:
         leads.prune(root, lambda key: any(manifests.everything(root, key=key)))
         for folder in (root / "artifacts").glob("*/*"):
@@ -189,9 +187,9 @@ def free(root: Path, candidates: Iterable[str], seen: Survey | None = None) -> N
 def _named(root: Path, candidates: set[str], known: dict[Path, Item]) -> set[str]:
     """Those of the blobs that a manifest names. What had to be read is added to ``known``."""
     found: set[str] = set()
-    for path in manifests.everything(root) if candidates else ():
-        item = known.get(path) or _artifact(path, {})
+    for entry in manifests.everything(root) if candidates else ():
+        item = known.get(entry.path) or _artifact(entry, {})
         if item:
-            known[path] = item
+            known[entry.path] = item
             found |= candidates.intersection(item.blobs)
     return found

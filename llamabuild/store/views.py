@@ -15,6 +15,7 @@ from pathlib import Path
 from llamabuild.model import Artifact, File
 from llamabuild.store import blobs, manifests
 from llamabuild.store.files import flush_one, place
+from llamabuild.store.manifests import Entry
 from llamabuild.store.work import discard, quarantined, workdir
 
 _READERS = 4
@@ -47,7 +48,7 @@ def _present(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def ready(root: Path, artifact: Artifact, manifest: Path) -> str | None:
+def ready(root: Path, artifact: Artifact, entry: Entry) -> str | None:
     """Have the folder there and right; None when it is. Else one blob is missing or wrong: its name
     among the artifact's files, and a wrong one is out of the way then.
 
@@ -65,7 +66,7 @@ def ready(root: Path, artifact: Artifact, manifest: Path) -> str | None:
         if not blobs.sound(blob, known):
             quarantined(root, blob)
             return name
-    _make(root, artifact, manifest)
+    _make(root, artifact, entry.path)
     return None
 
 
@@ -91,12 +92,12 @@ def remove(root: Path, artifact: Artifact) -> None:
         discard(root, artifact.path)
 
 
-def opened(root: Path, path: Path) -> Artifact:
-    """The artifact of a manifest's file, whether its folder is there or not.
+def opened(root: Path, entry: Entry) -> Artifact:
+    """The artifact of a manifest, whether its folder is there or not.
 
-    Raises IntegrityError when the manifest is not what its place says, OSError when it cannot be
+    Raises IntegrityError when the manifest is not what its name says, OSError when it cannot be
     read.
     """
-    found = manifests.read(path)
-    folder = root / "artifacts" / found.plan.fingerprint / path.stem
-    return Artifact(key=found.key, id=path.stem, path=folder, manifest=found)
+    found = manifests.read(entry)
+    folder = root / "artifacts" / found.plan.fingerprint / entry.id
+    return Artifact(key=entry.key, id=entry.id, path=folder, manifest=found)

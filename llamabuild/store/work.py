@@ -50,7 +50,7 @@ def workdir(root: Path) -> Iterator[Path]:
     import filelock
 
     work = _made(root / "work")
-    with _alone(work / "sweep.lock"):
+    with alone(work / "sweep.lock"):
         for old in work.iterdir():
             if old.is_dir():
                 _sweep(old)
@@ -74,7 +74,7 @@ def begun(root: Path, key: str) -> Iterator[Path]:
     the build was interrupted or killed, for some days, and removed when it ended, well or not."""
     home = _made(root / "begun")
     folder = home / key[:32]
-    with _alone(home / f"{folder.name}.lock"):
+    with alone(home / f"{folder.name}.lock"):
         folder.mkdir(exist_ok=True)
         os.utime(folder)
         for old in home.iterdir():
@@ -89,11 +89,12 @@ def begun(root: Path, key: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Alone, where the file system has locks: NFS may not, and what is right does not depend on
     it."""
     import filelock
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
     with contextlib.suppress(OSError, NotImplementedError):
         lock.acquire()

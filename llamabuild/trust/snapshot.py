@@ -23,7 +23,7 @@ from llamabuild.trust.keys import Signer
 from llamabuild.trust.roster import JANITOR, Roster, Trusted
 
 PAYLOAD_TYPE: Final = "application/vnd.llamabuild.snapshot.v1+json"
-LIFETIME: Final = dt.timedelta(days=30)
+LIFETIME: Final = dt.timedelta(days=90)
 """For how long a snapshot is believed unless its maker says something else."""
 SKEW: Final = dt.timedelta(days=1)
 """How far two clocks may be apart."""

@@ -39,7 +39,7 @@ def _publish(
 
 
 def manifest_of(root: Path, artifact: Artifact) -> Path:
-    return manifests.folder(root, GROUP, artifact.key) / f"{artifact.id}.json"
+    return manifests.entry(root, GROUP, artifact.key, artifact.id).path
 
 
 def blob_of(root: Path, artifact: Artifact, name: str = "bin/llama-cli") -> Path:
@@ -176,8 +176,7 @@ def test_a_manifest_that_is_not_what_its_name_says_is_set_aside(root: Path, dama
 
 def test_a_manifest_of_another_artifact_is_not_believed(root: Path) -> None:
     made = _publish(root)
-    other = manifests.folder(root, GROUP, "cd" * 32) / f"{made.id}.json"
-    other.parent.mkdir()
+    other = manifests.entry(root, GROUP, "cd" * 32, made.id).path
     shutil.copy(manifest_of(root, made), other)
     told: list[Event] = []
     assert store.lookup(root, "cd" * 32, told.append) is None
