@@ -260,7 +260,9 @@ class Plan:
     the result asks of a machine; ``left_out`` are libraries that are compiled but not kept
     because this compiler gets them wrong; ``remedies`` are already part of ``flags`` and
     ``source_options`` and stand here for the people who read the manifest. ``runner`` is the
-    program that runs its code here, with arguments; empty when this machine does.
+    program that runs its code here, with arguments; empty when this machine does. ``cpu``,
+    ``without`` and ``asked`` are the recipe's own words (``asked`` the names of its flags): what
+    they do to the bytes is in ``flags``, and they tell what may not be taken instead.
     """
 
     recipe: str
@@ -279,6 +281,9 @@ class Plan:
     absent: tuple[Absence, ...] = ()
     requested: str = ""
     runner: tuple[str, ...] = ()
+    cpu: str = "native"
+    without: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     @property
     def system(self) -> str:
@@ -372,24 +377,29 @@ class Variant:
 class Requires:
     """What a result asks of the machine that it is to run on, measured from its bytes.
 
-    ``versions`` are the highest symbol versions by family (("GLIBC", "2.34")); ``features`` are CPU
+    ``libc`` is the kind of C library ("glibc", "musl", or empty where there is only one), and
+    ``versions`` are the highest symbol versions by family (("GLIBC", "2.34")). ``features`` are CPU
     features that code outside the ``variants`` uses, and one of the variants at least has to fit
     (empty: there are none). ``libraries`` are sonames from outside, ``places`` the folders beside
     the system's in which they are looked for, seen from the result's ``lib/``. ``device_code`` are
-    pairs of kind and architecture (("sass", "90a"), ("gfx", "gfx1100")). ``drivers`` are the least
-    versions of drivers by back-end (("cuda", "580")). ``unknown`` says in words what could not be
-    measured; what the plan says stands in its place.
+    pairs of kind and architecture (("sass", "90a"), ("gfx", "gfx1100")) for the devices of
+    ``backends``. ``drivers`` are the least versions of drivers by back-end (("cuda", "580.65.06")),
+    and ``toolkits`` what compiled code that a driver compiles again (("cuda", "13.0.88")).
+    ``unknown`` says in words what could not be measured; what the plan says stands in its place.
     """
 
     os: str
     arch: str
+    libc: str = ""
     versions: tuple[tuple[str, str], ...] = ()
     features: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     libraries: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
     device_code: tuple[tuple[str, str], ...] = ()
     drivers: tuple[tuple[str, str], ...] = ()
+    toolkits: tuple[tuple[str, str], ...] = ()
     unknown: tuple[str, ...] = ()
 
 

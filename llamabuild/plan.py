@@ -90,6 +90,9 @@ def plan(
         if recipe.backends == ("auto",)
         else (),
         requested=", ".join(recipe.backends),
+        cpu=recipe.cpu,
+        without=recipe.without,
+        asked=tuple(flag.name for flag in recipe.flags),
     )
 
 
@@ -118,33 +121,29 @@ def in_words_of(
 
 
 def key(plan: Plan) -> str:
-    """SHA-256 over everything that can change the bytes of the result, and nothing else.
+    """SHA-256 over everything that can change the bytes of the result, and nothing else."""
+    return digest.of_value(identity(plan))
+
+
+def identity(plan: Plan) -> dict[str, object]:
+    """Everything that can change the bytes of the result: what :func:`key` hashes.
 
     Not in it: reasons, paths, the machine's name, memory, driver or number of cores.
     """
-    return digest.of_value(
-        {
-            "version": KEY_VERSION,
-            "source": pins.identity(plan.pin),
-            "commit": plan.pin.commit,
-            "build": plan.pin.build_number,
-            "flags": {flag.name: flag.value for flag in plan.flags},
-            "sources": [[option.source, *option.options] for option in plan.source_options],
-            "targets": sorted(plan.targets),
-            "left out": sorted(plan.left_out),
-            "features": sorted(plan.cpu_features),
-            "compiler": [plan.compiler.digest, plan.compiler.target],
-            "tools": [[tool.name, tool.version, tool.digest] for tool in plan.tools],
-            "sysroot": plan.sysroot,
-        }
-    )
-
-
-def _left(recipe: Recipe, hardware: Hardware) -> tuple[Absence, ...]:
-    """What an automatic plan does not use, and why."""
-    if recipe.backends != ("auto",):
-        return ()
-    return (*hardware.absent, *choice.redundant(hardware))
+    return {
+        "version": KEY_VERSION,
+        "source": pins.identity(plan.pin),
+        "commit": plan.pin.commit,
+        "build": plan.pin.build_number,
+        "flags": {flag.name: flag.value for flag in plan.flags},
+        "sources": [[option.source, *option.options] for option in plan.source_options],
+        "targets": sorted(plan.targets),
+        "left out": sorted(plan.left_out),
+        "features": sorted(plan.cpu_features),
+        "compiler": [plan.compiler.digest, plan.compiler.target],
+        "tools": [[tool.name, tool.version, tool.digest] for tool in plan.tools],
+        "sysroot": plan.sysroot,
+    }
 
 
 def _own_compiler(

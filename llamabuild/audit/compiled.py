@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from llamabuild import cmake
-from llamabuild.audit.expected import TABLE, architecture
+from llamabuild.audit.planned import TABLE, architecture
 from llamabuild.backends import BACKENDS, cpu, cpu_sets
 from llamabuild.backends.cpu_table import extensions
 from llamabuild.errors import IntegrityError

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import mmap
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section as RawSection
 
-from llamabuild.audit import symbols
+from llamabuild.audit import symbols, versions
 from llamabuild.errors import IntegrityError
 
 MAGIC: Final = b"\x7fELF"
@@ -49,7 +48,6 @@ _MACHINES: Final = {
 _KINDS: Final = {"ET_DYN": "shared", "ET_EXEC": "executable", "ET_REL": "object"}
 _LEVELS: Final = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 """The bits of GNU_PROPERTY_X86_ISA_1_NEEDED and _USED, lowest first."""
-_VERSION: Final = re.compile(r"(GLIBC|GLIBCXX|CXXABI|GCC|GOMP|OMP)_([0-9]+(?:\.[0-9]+)*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +163,7 @@ def _facts(elf: ELFFile, prefixes: tuple[bytes, ...]) -> Elf:
         isa_needed=isa_needed,
         isa_used=isa_used,
         build_id=_build_id(sections),
-        versions=_versions(sections),
+        versions=versions.needed(sections),
         exports=symbols.exports(elf, sections, prefixes),
         stripped=".symtab" not in sections,
         comments=_comments(sections),
@@ -220,27 +218,6 @@ def _isa_levels(sections: dict[str, RawSection]) -> tuple[tuple[str, ...], tuple
 def _build_id(sections: dict[str, RawSection]) -> str:
     notes = _notes(sections.get(".note.gnu.build-id"))
     return next((str(note["n_desc"]) for note in notes if note["n_type"] == "NT_GNU_BUILD_ID"), "")
-
-
-def _versions(sections: dict[str, RawSection]) -> tuple[tuple[str, str], ...]:
-    """The highest version of each family of versioned symbols that is needed."""
-    section = sections.get(".gnu.version_r")
-    if section is None:
-        return ()
-    most = section["sh_size"] // 16  # a damaged file may claim billions
-    names = (
-        auxiliary.name
-        for _, needed in islice(section.iter_versions(), most)
-        for auxiliary in islice(needed, most)
-    )
-    highest: dict[str, str] = {}
-    for found in filter(None, map(_VERSION.fullmatch, islice(names, most))):
-        highest[found[1]] = max(found[2], highest.get(found[1], "0"), key=_numbers)
-    return tuple(sorted(highest.items()))
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(map(int, version.split(".")))
 
 
 def _comments(sections: dict[str, RawSection]) -> tuple[str, ...]:

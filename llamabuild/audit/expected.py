@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
-from llamabuild import data
 from llamabuild.audit.inventory import Binary, Inventory
+from llamabuild.audit.planned import (
+    KERNELS,
+    TABLE,
+    VARIANT,
+    allowed,
+    architecture,
+    library,
+    planned,
+    planned_codes,
+    variants,
+)
 from llamabuild.backends import cpu_sets
-from llamabuild.backends.cpu_table import extensions
 from llamabuild.model import Plan
 
-TABLE: Final[dict[str, Any]] = data.load(data.package("audit/audit.toml"))
-_VARIANT: Final = re.compile(r"(?:lib)?ggml-cpu-(.+)\.(?:so|dll)")
-_CPU: Final = re.compile(r"(?:lib)?ggml-cpu(?:-.+)?\.(?:so(?:\.\d+)*|dll)")
 _FEW: Final = 3
-_ARCHES: Final = {"amd64": "x86_64", "arm64": "aarch64", "powerpc64le": "ppc64le"}
 
 
 def differences(plan: Plan, inventory: Inventory) -> tuple[str, ...]:
@@ -45,15 +49,6 @@ def kind(plan: Plan, inventory: Inventory) -> str:
     return "audit"
 
 
-def architecture(plan: Plan) -> str:
-    """The processor architecture that a plan's compiler makes code for.
-
-    The first part of its target, in the spelling of :meth:`llamabuild.host.Host.system`.
-    """
-    first = plan.compiler.target.partition("-")[0]
-    return _ARCHES.get(first, first)
-
-
 def _binary(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
     arch = architecture(plan)
     if binary.elf.arch != arch:
@@ -61,10 +56,10 @@ def _binary(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
         return
     if binary.elf.soname not in ("", binary.name):
         yield f"{binary.path} calls itself {binary.elf.soname}"
-    allowed = _allowed(plan, binary.name, arch)
-    yield from _surplus(binary, allowed)
-    yield from _levels(binary, allowed, arch)
-    yield from _traces(binary, _planned(plan, binary.name, arch))
+    known = allowed(plan, binary.name, arch)
+    yield from _surplus(binary, known)
+    yield from _levels(binary, known, arch)
+    yield from _traces(binary, planned(plan, binary.name, arch))
     yield from _needed(plan, binary, inventory)
     yield from _runpath(plan, binary)
 
@@ -72,30 +67,9 @@ def _binary(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
 # --- instructions --------------------------------------------------------------------------------
 
 
-def _planned(plan: Plan, name: str, arch: str) -> frozenset[str]:
-    """The features that a file may use: a variant of a fat build has its own."""
-    variant = _VARIANT.fullmatch(name)
-    row = next(
-        (r for r in cpu_sets.rows("variant", arch) if variant and r.name == variant[1]), None
-    )
-    if row is None:
-        return frozenset(plan.cpu_features)
-    return frozenset(one.name for one in extensions(arch) if one.upstream in row.has)
-
-
-def _allowed(plan: Plan, name: str, arch: str) -> frozenset[str]:
-    """The same with all that comes along."""
-    allowed = _planned(plan, name, arch)
-    while True:
-        more = {also for one in allowed for also in TABLE["implies"].get(one, ())}
-        if more <= allowed:
-            return allowed
-        allowed |= more
-
-
-def _surplus(binary: Binary, allowed: frozenset[str]) -> Iterator[str]:
+def _surplus(binary: Binary, known: frozenset[str]) -> Iterator[str]:
     for use in binary.isa.uses:
-        if use.feature not in allowed:
+        if use.feature not in known:
             times = "once" if use.count == 1 else f"{use.count} times"
             yield (
                 f"{binary.path} uses {use.feature} {times}, first in {use.symbol}, "
@@ -112,19 +86,19 @@ def _chosen(binary: Binary) -> str:
     return ""
 
 
-def _levels(binary: Binary, allowed: frozenset[str], arch: str) -> Iterator[str]:
+def _levels(binary: Binary, known: frozenset[str], arch: str) -> Iterator[str]:
     """The loader refuses a file that is marked with a level above the processor's."""
     for row in cpu_sets.rows("level", arch):
-        beyond = sorted(set(row.features) - allowed)
+        beyond = sorted(set(row.features) - known)
         if row.name in binary.elf.isa_needed and beyond:
             yield f"{binary.path} is marked as needing {row.name}; not planned: {', '.join(beyond)}"
 
 
-def _traces(binary: Binary, planned: frozenset[str]) -> Iterator[str]:
-    if not _CPU.fullmatch(binary.name) or binary.isa.unread:
+def _traces(binary: Binary, wanted: frozenset[str]) -> Iterator[str]:
+    if not KERNELS.fullmatch(binary.name) or binary.isa.unread:
         return
     for feature, traces in TABLE["traces"].items():
-        if feature in planned and not binary.isa.features.intersection(traces):
+        if feature in wanted and not binary.isa.features.intersection(traces):
             yield f"{binary.path} was planned with {feature} and has no instruction of it"
 
 
@@ -161,7 +135,7 @@ def _libraries(plan: Plan, inventory: Inventory) -> Iterator[str]:
     yield from (f"there is no library libggml-{name}" for name in _absent(plan, inventory))
     for one in inventory.binaries:
         kinds = {code.kind for code in one.device_code}
-        if one.name.startswith(_library(plan, "ggml-vulkan")) and "spirv" not in kinds:
+        if one.name.startswith(library(plan, "ggml-vulkan")) and "spirv" not in kinds:
             yield f"{one.path} has no SPIR-V modules"
     yield from _variants(plan, {one.name for one in inventory.binaries})
 
@@ -172,24 +146,16 @@ def _absent(plan: Plan, inventory: Inventory) -> list[str]:
     return [
         backend
         for backend in plan.backends
-        if not any(name.startswith(_library(plan, f"ggml-{backend}")) for name in names)
+        if not any(name.startswith(library(plan, f"ggml-{backend}")) for name in names)
     ]
-
-
-def _library(plan: Plan, name: str) -> str:
-    """The file name of one of ggml's libraries, without its ending; on Windows without "lib"."""
-    return name if plan.system == "windows" else f"lib{name}"
 
 
 def _variants(plan: Plan, names: set[str]) -> Iterator[str]:
     """A fat build has each CPU variant that was not left out, and no other."""
-    if not any(flag.name == "GGML_CPU_ALL_VARIANTS" and flag.value is True for flag in plan.flags):
+    wanted = {file for _, file in variants(plan)}
+    if not wanted:
         return
-    rows = cpu_sets.variant_rows(architecture(plan), plan.system, plan.compiler.family)
-    ending = "dll" if plan.system == "windows" else "so"
-    kept = {f"ggml-cpu-{row.name}" for row in rows}.difference(plan.left_out)
-    wanted = {f"{_library(plan, name)}.{ending}" for name in kept}
-    made = {name for name in names if _VARIANT.fullmatch(name)}
+    made = {name for name in names if VARIANT.fullmatch(name)}
     yield from (f"there is no library {name}" for name in sorted(wanted - made))
     yield from (f"{name} was built, which was not planned" for name in sorted(made - wanted))
 
@@ -224,45 +190,16 @@ def _packed(inventory: Inventory) -> Iterator[str]:
 # --- code for devices ----------------------------------------------------------------------------
 
 
-def device_codes(words: str) -> frozenset[tuple[str, str]] | None:
-    """What a list of CMake architectures asks for; None for one that leaves it to CMake.
-
-    >>> sorted(device_codes("80-real;90") or ())
-    [('ptx', '90'), ('sass', '80'), ('sass', '90')]
-    >>> device_codes("gfx1100"), device_codes("native")
-    (frozenset({('gfx', 'gfx1100')}), None)
-    """
-    found: set[tuple[str, str]] = set()
-    for word in filter(None, words.replace(",", ";").split(";")):
-        name, _, kind = word.partition("-") if word[0].isdigit() else (word, "", "gfx")
-        if name.startswith("gfx"):
-            found.add(("gfx", name))
-        elif not name[0].isdigit():
-            return None
-        else:  # ggml makes plain 12x to 12xa (ggml-cuda/CMakeLists.txt)
-            name += "a" if re.fullmatch(r"12\d", name) else ""
-            found |= {
-                (k, name) for k, w in (("sass", "real"), ("ptx", "virtual")) if kind in ("", w)
-            }
-    return frozenset(found)
-
-
 def _device_code(plan: Plan, inventory: Inventory) -> Iterator[str]:
-    values = {flag.name: str(flag.value) for flag in plan.flags}
+    asked = planned_codes(plan)
+    if asked is None:
+        return  # nothing can be compared
     there = {
         (one.kind, one.architecture)
         for binary in inventory.binaries
         for one in binary.device_code
         if one.kind != "spirv"
     }
-    asked: set[tuple[str, str]] = set()
-    for backend, row in TABLE["devices"].items():
-        lists = [values[name] for name in row["flags"] if values.get(name)]
-        if backend in plan.backends:
-            known = device_codes(lists[0]) if lists else None
-            if known is None:
-                return  # it was left to CMake, so nothing can be compared
-            asked |= known
     sealed = ("offload", "compressed") in there
     for kind, name in sorted(asked - there):
         if not (sealed and kind == "gfx"):

@@ -18,7 +18,7 @@ from llamabuild.host import Host, Limits
 
 _LIMITS = Limits(seconds=20)
 _USUAL = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
-_SYSTEM_NAMES = ("ld-linux", "ld-musl", "ld64.so", "linux-vdso")
+SYSTEM_NAMES = ("ld-linux", "ld-musl", "ld64.so", "linux-vdso")
 """Beginnings of names that the kernel or the loader itself provides."""
 
 
@@ -41,7 +41,7 @@ def missing(
         for path, elf in binaries.items()
         if elf.arch == arch
         for needed in elf.needed
-        if not (needed in cached or needed.startswith(_SYSTEM_NAMES))
+        if not (needed in cached or needed.startswith(SYSTEM_NAMES))
         if elf.interpreter or needed not in own
         if not any(host.exists(f"{at}/{needed}") for at in _folders(path, elf, root, host))
     )

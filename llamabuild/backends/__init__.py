@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from llamabuild.backends import blas, cann, cpu, cuda, hip, metal, musa, opencl, rpc, sycl, vulkan
-from llamabuild.backends.interface import Backend, Doubt, Evidence, Found
+from llamabuild.backends.interface import Backend, Doubt, Driver, Evidence, Fit, Found
 
-__all__ = ["BACKENDS", "Backend", "Doubt", "Evidence", "Found"]
+__all__ = ["BACKENDS", "Backend", "Doubt", "Driver", "Evidence", "Fit", "Found"]
 
 BACKENDS: Final[Mapping[str, Backend]] = {
     "cuda": cuda,

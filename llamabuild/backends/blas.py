@@ -17,7 +17,15 @@ import msgspec
 
 from llamabuild import data, digest, packages
 from llamabuild.backends import apple
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, listed
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    listed,
+)
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 
@@ -25,6 +33,8 @@ TITLE: Final = "BLAS"
 SWITCH: Final = "GGML_BLAS"
 _NAME: Final = "blas"
 TRAITS: Final = Traits(environment=("MKLROOT",))
+driver = any_driver
+fit = any_fit
 _ACCELERATE: Final = "Accelerate"
 _HEADERS: Final = "blas-headers"
 _LIBRARY: Final = "blas-library"

@@ -12,7 +12,16 @@ from typing import Any, Final
 
 from llamabuild.backends import cann_probe, pci
 from llamabuild.backends.cann_probe import TABLE, Npu, Survey
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    on_device,
+)
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
@@ -21,6 +30,8 @@ SWITCH: Final = "GGML_CANN"
 _NAME: Final = "cann"
 TRAITS: Final = Traits(environment=("ASCEND_TOOLKIT_HOME",))
 together = any_together
+driver = any_driver
+fit = any_fit
 _VISIBLE: Final = "ASCEND_RT_VISIBLE_DEVICES"
 _DRIVER_HINT: Final[str] = TABLE["packages"]["driver"]["else"]
 

@@ -24,7 +24,16 @@ from llamabuild.backends.cpu_sets import (
     portable_features,
     variant_rows,
 )
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, listed
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    listed,
+)
 from llamabuild.host import Host
 from llamabuild.model import Device, Flag, Hardware, Toolchain
 
@@ -37,8 +46,10 @@ __all__ = [
     "compiler_options",
     "detect",
     "disagreement",
+    "driver",
     "expected_options",
     "fat_flags",
+    "fit",
     "flags",
     "isa_flags",
     "judge",
@@ -57,6 +68,8 @@ SWITCH = "GGML_CPU"
 TRAITS = Traits()
 """Of a CPU build the hungriest unit, httplib.cpp, peaked at 0.66 GB with GCC 12."""
 together = any_together
+driver = any_driver
+fit = any_fit
 _ARCHES = (("GGML_AVX512", "AVX512"), ("GGML_AVX2", "AVX2"), ("GGML_AVX", "AVX"))
 """Visual C++: ggml passes the highest of these, else SSE4.2 or nothing."""
 _NOT_OURS = ("-mabi=", "-mtune=", "-mmacosx-version-min=", "-mmacos-version-min=")

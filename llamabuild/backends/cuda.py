@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from llamabuild.backends import cuda_hints, cuda_probe, cuda_toolkits, cuda_trouble
+from llamabuild.backends import cuda_fit, cuda_hints, cuda_probe, cuda_toolkits, cuda_trouble
 from llamabuild.backends.cuda_architectures import architectures, code
 from llamabuild.backends.cuda_build import Toolkit
 from llamabuild.backends.cuda_facts import (
@@ -34,6 +34,8 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 TITLE: Final = "NVIDIA CUDA"
 SWITCH: Final = "GGML_CUDA"
 TRAITS: Final = Traits(family="cuda", kit=cuda_toolkits.kit, kit_variable="CUDA_HOME")
+driver = cuda_fit.driver
+fit = cuda_fit.fit
 _NAME: Final = "cuda"
 _DRIVERS: Final = [row for row in TABLE["toolkit"] if "driver" in row]
 _NO_TOOLKIT: Final = ("the CUDA toolkit (nvcc and cuBLAS)", "there is no nvcc to build for it")

@@ -81,7 +81,7 @@ def architectures(devices: Sequence[Device], toolkit: str) -> tuple[Flag, ...]:
     if not devices:
         why = "no GPU is here to build for: machine code for every generation"
         return (Flag(name=NAME, value=";".join(_all(toolkit)), why=why),)
-    slow = [device for device in devices if _slow(device)]
+    slow = [device for device in devices if no_tensor_cores(device)]
     if len(slow) == len(devices) and not _pascal_missing(slow, toolkit):
         why = f"{slow[0].name} has no tensor cores: Pascal's code, as ggml asks for it at its start"
         return (
@@ -155,7 +155,7 @@ def _why_others(codes: dict[Device, Code]) -> list[str]:
     return list(dict.fromkeys(filter(None, found)))
 
 
-def _slow(device: Device) -> bool:
+def no_tensor_cores(device: Device) -> bool:
     """True for a Turing GPU without tensor cores, which ggml knows by its name too."""
     return device.architecture == "75" and any(word in device.name for word in _SLOW["names"])
 

@@ -180,6 +180,16 @@ def known_cuda(driver: str) -> str:
     return str(known[-1]) if known else ""
 
 
+def first_driver(toolkit: str) -> str:
+    """The oldest driver that runs what toolkits of a major version make, or an empty string.
+
+    >>> first_driver("13.0.88"), first_driver("12"), first_driver("")
+    ('580.65.06', '525.60.13', '')
+    """
+    rows = [row for row in TABLE["toolkit"] if numbers(row["version"])[:1] == numbers(toolkit)[:1]]
+    return str(rows[0]["driver"]) if rows else ""
+
+
 def numbers(version: str) -> tuple[int, ...]:
     """A version as numbers that compare.
 

@@ -12,17 +12,29 @@ from typing import Any, Final
 
 from llamabuild.backends import hip_build, hip_probe
 from llamabuild.backends.hip_build import Rocm
-from llamabuild.backends.hip_facts import ROWS, TABLE, ever_served, served
+from llamabuild.backends.hip_facts import ROWS, TABLE, ever_served, runs_code, served
 from llamabuild.backends.hip_probe import Gpu, Survey
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    NEVER,
+    OWN,
+    Doubt,
+    Evidence,
+    Fit,
+    Found,
+    Traits,
+    any_driver,
+    any_together,
+    on_device,
+)
 from llamabuild.host import Host
-from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
+from llamabuild.model import Absence, Device, Flag, Hardware, Requires, Toolchain
 
 TITLE: Final = "AMD ROCm"
 SWITCH: Final = "GGML_HIP"
 _NAME: Final = "hip"
 TRAITS: Final = Traits(family="cuda")
 together = any_together
+driver = any_driver
 _HINTS: Final[dict[str, Any]] = TABLE["hint"]
 
 
@@ -67,6 +79,16 @@ def flags(hardware: Hardware, toolchain: Toolchain) -> tuple[Flag, ...]:
 def judge(evidence: Evidence) -> Doubt | None:
     """None when every layer ran on a ROCm device that ggml itself lists."""
     return on_device(evidence, "ROCm")
+
+
+def fit(requires: Requires, device: Device) -> Fit:
+    """Machine code is for one architecture, or for a family that has a generic one."""
+    names = [name for kind, name in requires.device_code if kind == "gfx"]
+    pace = max((runs_code(name, device.architecture) for name in names), default=OWN)
+    if pace != NEVER:
+        return Fit(pace=pace)
+    missing = f"code for {device.architecture} missing: has {', '.join(sorted(names))}"
+    return Fit(pace=NEVER, missing=(missing,))
 
 
 def _absence(why: str, hint: str, seen: str = "") -> Absence:

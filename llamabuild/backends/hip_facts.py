@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from llamabuild import data
+from llamabuild.backends.interface import NEVER, OWN, RELATED
 
 TABLE: Final[dict[str, Any]] = data.load(data.package("backends/hip.toml"))
 ROWS: Final[dict[str, dict[str, Any]]] = {row["name"]: row for row in TABLE["gfx"]}
@@ -83,6 +84,21 @@ def ever_served(gfx: str) -> bool:
     (True, True, False)
     """
     return bool(ROWS.get(gfx, {}).get("first") or siblings(gfx))
+
+
+def runs_code(name: str, gfx: str) -> int:
+    """How an architecture runs machine code (the back-ends' words for it). Settings for XNACK and
+    SRAM-ECC behind a colon are the defaults of every driver, or are told when it is proved.
+
+    >>> runs_code("gfx90a:sramecc+:xnack-", "gfx90a"), runs_code("gfx11-generic", "gfx1101")
+    (3, 2)
+    >>> runs_code("gfx1030", "gfx1031"), runs_code("gfx9-4-generic", "gfx90a")
+    (0, 0)
+    """
+    name = name.partition(":")[0]
+    if name == gfx:
+        return OWN
+    return RELATED if gfx in TABLE["generic"].get(name, ()) else NEVER
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from llamabuild.host import Host
-from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
+from llamabuild.model import Absence, Device, Flag, Hardware, Requires, Tool, Toolchain
+
+OWN, RELATED, COMPILED, NEVER = 3, 2, 1, 0
+"""How a device runs code, the fastest first: made for it, made for a relative of it, compiled by
+its driver when it is loaded (a slow first start, and kernels made for it are missing), not at all.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,24 @@ class Doubt:
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driver:
+    """What a result asks of a driver: the ``least`` version, and the ``toolkit`` whose code it has
+    to compile again. Empty where nothing is asked."""
+
+    least: str = ""
+    toolkit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """How a device runs a result: ``pace`` is one of OWN, RELATED, COMPILED and NEVER, and
+    ``missing`` says what it would take, a sentence each."""
+
+    pace: int
+    missing: tuple[str, ...] = ()
+
+
 def listed(evidence: Evidence, prefix: str) -> Doubt | None:
     """None when ggml itself lists a device whose name begins so."""
     if any(name.startswith(prefix) for name in evidence.devices):
@@ -107,6 +130,17 @@ def any_together(devices: tuple[Device, ...]) -> str | None:  # noqa: ARG001
     return None
 
 
+def any_driver(libraries: tuple[str, ...], tools: tuple[Tool, ...]) -> Driver:  # noqa: ARG001
+    """The answer of a back-end that asks nothing of its driver that a device does not show."""
+    return Driver()
+
+
+def any_fit(requires: Requires, device: Device) -> Fit:  # noqa: ARG001
+    """The answer of a back-end whose code is for no architecture of its devices, or is compiled by
+    every driver alike."""
+    return Fit(pace=OWN)
+
+
 class Backend(Protocol):
     """One way to compute. Nothing outside this package asks which one it is."""
 
@@ -134,3 +168,10 @@ class Backend(Protocol):
 
     def judge(self, evidence: Evidence) -> Doubt | None:
         """None when the run used this back-end, else why it did not."""
+
+    def driver(self, libraries: tuple[str, ...], tools: tuple[Tool, ...]) -> Driver:
+        """What a result that needs these libraries (sonames), made with these tools, asks of the
+        driver where it runs; pure. Before it is built there are no libraries, only tools."""
+
+    def fit(self, requires: Requires, device: Device) -> Fit:
+        """How one of its devices runs a result; pure. What is not known is no reason to refuse."""

@@ -13,7 +13,16 @@ from typing import Any, Final
 
 from llamabuild import data
 from llamabuild.backends import apple, sysctl
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    on_device,
+)
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
@@ -22,6 +31,8 @@ SWITCH: Final = "GGML_METAL"
 _NAME: Final = "metal"
 TRAITS: Final = Traits()
 together = any_together
+driver = any_driver
+fit = any_fit
 _LIMITS: Final = Limits(seconds=5)
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/metal.toml"))
 _HINTS: Final[dict[str, str]] = _TABLE["hint"]

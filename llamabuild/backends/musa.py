@@ -11,7 +11,16 @@ from typing import Any, Final
 
 from llamabuild import data, digest
 from llamabuild.backends import pci
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    on_device,
+)
 from llamabuild.host import Host, Limits
 from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 
@@ -20,6 +29,8 @@ SWITCH: Final = "GGML_MUSA"
 _NAME: Final = "musa"
 TRAITS: Final = Traits(family="cuda", environment=("MUSA_PATH",))
 together = any_together
+driver = any_driver
+fit = any_fit
 _LIMITS: Final = Limits(seconds=5)
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/musa.toml"))
 _HINTS: Final[dict[str, str]] = _TABLE["hint"]

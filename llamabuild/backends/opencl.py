@@ -15,7 +15,16 @@ from typing import Any, Final
 
 from llamabuild import packages
 from llamabuild.backends import opencl_build, opencl_probe, pci
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    on_device,
+)
 from llamabuild.backends.opencl_probe import TABLE, Platform, Unit
 from llamabuild.host import Host
 from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
@@ -25,6 +34,8 @@ SWITCH: Final = "GGML_OPENCL"
 _NAME: Final = "opencl"
 TRAITS: Final = Traits()
 together = any_together
+driver = any_driver
+fit = any_fit
 _PLATFORM: Final = "GGML_OPENCL_PLATFORM"
 _DEVICE: Final = "GGML_OPENCL_DEVICE"
 _ADRENO: Final = "adreno"

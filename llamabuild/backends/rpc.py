@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from llamabuild import data
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    on_device,
+)
 from llamabuild.host import Host
 from llamabuild.model import Device, Flag, Hardware, Toolchain
 
@@ -19,6 +28,8 @@ SWITCH: Final = "GGML_RPC"
 _NAME: Final = "rpc"
 TRAITS: Final = Traits(here=False, targets=("ggml-rpc-server",), server="ggml-rpc-server")
 together = any_together
+driver = any_driver
+fit = any_fit
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/rpc.toml"))
 
 

@@ -13,7 +13,16 @@ from typing import Final
 
 from llamabuild import packages
 from llamabuild.backends import pci, sycl_build, sycl_probe
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    on_device,
+)
 from llamabuild.backends.sycl_build import TABLE, Kit
 from llamabuild.backends.sycl_probe import Gpu, Survey
 from llamabuild.host import Host
@@ -24,6 +33,8 @@ SWITCH: Final = "GGML_SYCL"
 _NAME: Final = "sycl"
 TRAITS: Final = Traits(compilers=("icx", "icpx"), environment=("ONEAPI_ROOT", "MKLROOT"))
 together = any_together
+driver = any_driver
+fit = any_fit
 _WSL: Final = "/dev/dxg"
 _HIDING: Final = ("ONEAPI_DEVICE_SELECTOR", "SYCL_DEVICE_ALLOWLIST", "SYCL_DEVICE_FILTER")
 _ALSO_VULKAN: Final = "Vulkan can use it too, without oneAPI."

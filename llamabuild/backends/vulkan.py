@@ -12,7 +12,16 @@ from typing import Any, Final
 
 from llamabuild import data, packages
 from llamabuild.backends import pci, vulkan_build, vulkan_probe
-from llamabuild.backends.interface import Doubt, Evidence, Found, Traits, any_together, on_device
+from llamabuild.backends.interface import (
+    Doubt,
+    Evidence,
+    Found,
+    Traits,
+    any_driver,
+    any_fit,
+    any_together,
+    on_device,
+)
 from llamabuild.backends.vulkan_build import numbers
 from llamabuild.backends.vulkan_probe import Gpu, Survey
 from llamabuild.host import Host
@@ -24,6 +33,8 @@ _NAME: Final = "vulkan"
 TRAITS: Final = Traits(environment=("VULKAN_SDK",), memory=2_200_000_000)
 """ggml-vulkan.cpp, with every shader in it, peaked at 2.0 GB with GCC 12."""
 together = any_together
+driver = any_driver
+fit = any_fit
 _VISIBLE: Final = "GGML_VK_VISIBLE_DEVICES"
 _TABLE: Final[dict[str, Any]] = data.load(data.package("backends/vulkan.toml"))
 _MINIMUM: Final = (1, 2)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from llamabuild import audit, proving, store, wheels
-from llamabuild.audit.expected import device_codes
+from llamabuild.audit.planned import device_codes
 from llamabuild.backends import cuda
 from llamabuild.errors import ProofFailed
 from llamabuild.events import silent
