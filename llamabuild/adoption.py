@@ -60,21 +60,21 @@ def identity(host: Host) -> str:
     )[:24]
 
 
-def record(cache: Path, key: str, host: Host, verdict: Verdict) -> None:
-    """Keep a verdict on an artifact, in place of an older one."""
-    files.write(_path(cache, key, host), msgspec.json.encode(verdict))
+def record(cache: Path, id_: str, host: Host, verdict: Verdict) -> None:
+    """Keep a verdict on an artifact, by its id, in place of an older one."""
+    files.write(_path(cache, id_, host), msgspec.json.encode(verdict))
 
 
-def verdict(cache: Path, key: str, host: Host) -> Verdict | None:
+def verdict(cache: Path, id_: str, host: Host) -> Verdict | None:
     """What is known of an artifact on this host; None when nothing (readable) is."""
     try:
-        return msgspec.json.decode(_path(cache, key, host).read_bytes(), type=Verdict)
+        return msgspec.json.decode(_path(cache, id_, host).read_bytes(), type=Verdict)
     except (OSError, msgspec.DecodeError):
         return None
 
 
-def _path(cache: Path, key: str, host: Host) -> Path:
-    return cache / "verdicts" / identity(host) / f"{key}.json"
+def _path(cache: Path, id_: str, host: Host) -> Path:
+    return cache / "verdicts" / identity(host) / f"{id_}.json"
 
 
 def adopt(
@@ -91,11 +91,11 @@ def adopt(
 
     Raises ProofFailed when it is not, also when that is known from before.
     """
-    known = verdict(cache, artifact.key, host)
+    known = verdict(cache, artifact.id, host)
     short = artifact.key[:12]
     if known is None:
         emit(Noticed(message=f"{short} comes from elsewhere: it is proved here before it is used."))
-        proved(cache, artifact.key, host=host, prove=prove)
+        proved(cache, artifact.id, host=host, prove=prove)
     elif known.kind:
         raise ProofFailed(
             f"{short} does not work on this machine: {known.why}",
@@ -105,7 +105,7 @@ def adopt(
         )
     elif (names := _away(artifact, known)) and here():
         emit(Noticed(message=f"{short} was not proved with {', '.join(names)}: it is here now."))
-        proved(cache, artifact.key, host=host, prove=prove)
+        proved(cache, artifact.id, host=host, prove=prove)
 
 
 def _away(artifact: Artifact, known: Verdict) -> tuple[str, ...]:
@@ -115,13 +115,13 @@ def _away(artifact: Artifact, known: Verdict) -> tuple[str, ...]:
     return () if cpu in known.unrun else tuple(name for name in devices if name in known.unrun)
 
 
-def proved(cache: Path, key: str, *, host: Host, prove: Callable[[], Proof]) -> Proof:
+def proved(cache: Path, id_: str, *, host: Host, prove: Callable[[], Proof]) -> Proof:
     """Prove on this host and keep the verdict, good or bad. Raises ProofFailed."""
     try:
         proof = prove()
     except ProofFailed as failure:
         bad = Verdict(kind=failure.kind, check=failure.check, why=failure.message)
-        record(cache, key, host, bad)
+        record(cache, id_, host, bad)
         raise
-    record(cache, key, host, Verdict(proof=proof))
+    record(cache, id_, host, Verdict(proof=proof))
     return proof

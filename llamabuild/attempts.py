@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import llamabuild
-from llamabuild import adoption, build, heal, plan, proving, store, wheels
+from llamabuild import adoption, audit, build, heal, matching, plan, proving, store, wheels
 from llamabuild.errors import BuildFailed, ProofFailed
 from llamabuild.events import Emit, Healed, StepFailed, Warned
 from llamabuild.host import Host
@@ -68,9 +68,17 @@ class Request:
 
 
 def make(
-    request: Request, key: str, source: Source, *, host: Host, cache: Path, emit: Emit
+    request: Request,
+    key: str,
+    source: Source,
+    *,
+    kept: Callable[[Plan], Artifact | None],
+    host: Host,
+    cache: Path,
+    emit: Emit,
 ) -> Artifact:
-    """Attempts until one passes (and, while searching, until the best is known).
+    """Attempts until one passes (and, while searching, until the best is known). ``kept`` is what
+    is there already of what a remedy leads to.
 
     Raises the failure of the last attempt when no remedy is left.
     """
@@ -80,10 +88,13 @@ def make(
     while True:
         decided = request.decide(course)
         try:
-            best = store.adopt(
-                cache, plan.key(decided), emit, requested=key, healed=course.remedies
-            ) or _attempt(
-                request, course, decided, trials, key, source, host=host, cache=cache, emit=emit
+            known = kept(decided) if course.remedies else None
+            best = (
+                store.lead(cache, known, requested=key, healed=course.remedies)
+                if known
+                else _attempt(
+                    request, course, decided, trials, key, source, host=host, cache=cache, emit=emit
+                )
             )
             trials = best.manifest.trials
             then = heal.after_success(course)
@@ -149,12 +160,14 @@ def _attempt(
             proof = request.prove(built, work, host, emit)
         except (BuildFailed, ProofFailed) as failure:
             raise _with_log(failure, work / "build.log", cache) from failure
+        held = audit.look(built.prefix, host, instructions=proving.with_kernels)
         manifest = Manifest(
             version=store.MANIFEST_VERSION,
             key=plan.key(decided),
             llamabuild=llamabuild.__version__,
             plan=decided,
             effective=built.effective,
+            requires=matching.measured(decided, held),
             proof=proof,
             trials=(*trials, _trial(decided, "passed", proof)),
             files=store.hashes(built.prefix),
@@ -162,8 +175,15 @@ def _attempt(
             created=dt.datetime.now(tz=dt.timezone.utc).isoformat(timespec="seconds"),
         )
         if not request.elsewhere:  # before it can be found, or others would prove it again
-            adoption.record(cache, manifest.key, host, adoption.Verdict(proof=proof))
-        return store.publish(cache, built.prefix, manifest, requested=key, healed=course.remedies)
+            adoption.record(cache, store.id_of(manifest), host, adoption.Verdict(proof=proof))
+        return store.publish(
+            cache,
+            built.prefix,
+            manifest,
+            group=matching.group(decided),
+            requested=key,
+            healed=course.remedies,
+        )
 
 
 def _launcher(

@@ -16,16 +16,21 @@ from llamabuild import (
     plan,
     provide,
     proving,
+    reuse,
     store,
     wheels,
 )
 from llamabuild.attempts import Prove, Request
 from llamabuild.elsewhere import Target
+from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Build, Pin, Plan, Proof, Recipe
 from llamabuild.provide import Means
 from llamabuild.proving import prove_in
+from llamabuild.reuse import Policy, Want
+
+_ALONE = Policy()
 
 
 def provision(
@@ -40,19 +45,31 @@ def provision(
     target: Target | None = None,
     toolchain: str = "auto",
     compiler_cache: str = "auto",
+    policy: Policy = _ALONE,
 ) -> Artifact:
-    """A proved artifact for the recipe on this machine, or on the ``target``: the kept one, else a
-    new one. ``toolchain`` is "auto" (what is missing is brought along), "machine" or a kit;
-    ``compiler_cache`` is "auto" (one that is on PATH), "none" or "sccache" (brought along).
+    """A proved artifact for the recipe on this machine, or on the ``target``: one that is there, as
+    the ``policy`` says, else a new one. ``toolchain`` is "auto" (what is missing is brought along),
+    "machine" or a kit; ``compiler_cache`` is "auto" (one that is on PATH), "none" or "sccache"
+    (brought along).
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
     provide.check(toolchain)
+    reuse.check(policy.reuse)
     means = provide.Means(asked=toolchain, host=host, cache=cache, emit=emit, offline=offline)
     with store.guarded(cache):
         request = _request(recipe, pin, target, means, proof)
         request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
-        return _provision(request, pin, host=host, cache=cache, emit=emit, offline=offline)
+        wanted = request.decide(heal.Course())
+        want = Want(
+            plan=wanted,
+            key=plan.key(wanted),
+            hardware=None if request.elsewhere else request.hardware,
+            host=host,
+            cache=cache,
+            emit=emit,
+        )
+        return _provision(request, want, policy, pin, offline=offline)
 
 
 def _request(
@@ -87,26 +104,40 @@ def _look_elsewhere(recipe: Recipe, target: Target, means: Means) -> elsewhere.F
 
 
 def _provision(
-    request: Request, pin: Pin, *, host: Host, cache: Path, emit: Emit, offline: bool
+    request: Request, want: Want, policy: Policy, pin: Pin, *, offline: bool
 ) -> Artifact:
-    wanted = request.decide(heal.Course())
-    key = plan.key(wanted)
-    if kept := store.lookup(cache, key, emit):
-        return _kept(request, kept, host=host, cache=cache, emit=emit)
-    with store.locked(cache, key, emit):
-        if kept := store.lookup(cache, key, emit):
-            return _kept(request, kept, host=host, cache=cache, emit=emit)
-        _say(wanted, host, emit)
-        _say_how_long(wanted, cache, emit)
+    host, cache, emit = want.host, want.cache, want.emit
+    first = Policy(reuse="never" if policy.reuse == "never" else "exact")
+    if kept := _kept(want, first):
+        return kept
+    with store.locked(cache, want.key, emit):
+        if kept := _kept(want, policy):
+            return kept
+        _say(want.plan, host, emit)
+        _say_how_long(want.plan, cache, emit)
         source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)
-        return attempts.make(request, key, source, host=host, cache=cache, emit=emit)
+        return attempts.make(
+            request,
+            want.key,
+            source,
+            kept=lambda decided: _kept(replace(want, plan=decided, key=plan.key(decided)), first),
+            host=host,
+            cache=cache,
+            emit=emit,
+        )
 
 
-def _kept(request: Request, kept: Artifact, *, host: Host, cache: Path, emit: Emit) -> Artifact:
-    """What is kept, proved on this host when it is to be used on it."""
-    if not request.elsewhere:
-        adopt(kept, host=host, cache=cache, emit=emit)
-    return kept
+def _kept(want: Want, policy: Policy) -> Artifact | None:
+    """The best of what is there, proved on this host when it is to be used on it. What does not
+    work here is passed over, and remembered."""
+    for offer in reuse.offers(want, policy):
+        try:
+            if want.hardware:
+                adopt(offer, host=want.host, cache=want.cache, emit=want.emit)
+            return offer
+        except ProofFailed as failure:
+            want.emit(Warned(message=f"{offer.key[:12]} is not used: {failure.message}"))
+    return None
 
 
 def _say(wanted: Plan, host: Host, emit: Emit) -> None:
@@ -125,7 +156,7 @@ def _say(wanted: Plan, host: Host, emit: Emit) -> None:
 
 
 def _say_how_long(wanted: Plan, cache: Path, emit: Emit) -> None:
-    kept = (one.manifest for one in store.artifacts(cache))
+    kept = (one.manifest for one in store.artifacts(cache, emit))
     if takes := estimate.seconds(wanted, kept):
         emit(Noticed(message=f"Builds like this one have taken {estimate.minutes(takes)} here."))
 
@@ -136,7 +167,7 @@ def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof
     def prove() -> Proof:
         return _proved_again(artifact, host=host, cache=cache, emit=emit)
 
-    return adoption.proved(cache, artifact.key, host=host, prove=prove)
+    return adoption.proved(cache, artifact.id, host=host, prove=prove)
 
 
 def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:

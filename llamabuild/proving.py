@@ -51,7 +51,7 @@ def prove_here(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
 def audited(built: Build, host: Host, emit: Emit) -> Check:
     """Compare the files of a build with its plan. Raises ProofFailed with what differs."""
     try:
-        inventory = audit.look(built.prefix, host, instructions=_with_kernels)
+        inventory = audit.look(built.prefix, host, instructions=with_kernels)
     except IntegrityError as error:
         raise failed("load", "audit", error.message) from error
     for line in inventory.unread:
@@ -67,7 +67,7 @@ def audited(built: Build, host: Host, emit: Emit) -> Check:
     return Check(name="audit", detail=f"{len(inventory.binaries)} files as planned: {found}")
 
 
-def _with_kernels(name: str) -> bool:
+def with_kernels(name: str) -> bool:
     """True for libraries whose instructions are looked at: those of ggml, which are compiled for
     more than the least processor. To disassemble the others takes six times as long."""
     return "ggml" in name

@@ -42,28 +42,30 @@ def pins(as_json: bool, cache: Path | None, progress: str) -> None:
 
 @main_group.group("store")
 def store_group() -> None:
-    """See, show and remove what is kept."""
+    """See, share and remove what is kept."""
 
 
-def _store_command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
+def store_command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command of ``store``, whose help ends with an example."""
+
     def wrap(function: Callable[..., None]) -> click.Command:
         return store_group.command(name, epilog=f"Example: {example}")(shared(function))
 
     return wrap
 
 
-@_store_command("ls", "llamabuild store ls")
+@store_command("ls", "llamabuild store ls")
 def store_ls(as_json: bool, cache: Path | None, progress: str) -> None:
     """List the kept artifacts, the newest first."""
     from llamabuild import report, store
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
-        kept = store.artifacts(use.cache)
+        kept = store.artifacts(use.cache, use.reporter)
         click.echo(report.to_json(list(kept), "store") if as_json else pages.store_page(kept))
 
 
-@_store_command("show", "llamabuild store show auto")
+@store_command("show", "llamabuild store show auto")
 @click.argument("artifact")
 def store_show(artifact: str, as_json: bool, cache: Path | None, progress: str) -> None:
     """Show one artifact: plan, proof, remedies and files."""
@@ -71,18 +73,18 @@ def store_show(artifact: str, as_json: bool, cache: Path | None, progress: str) 
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
-        kept = store.find(use.cache, artifact)
+        kept = store.find(use.cache, artifact, use.reporter)
         click.echo(report.to_json(kept) if as_json else pages.artifact_page(kept))
 
 
-@_store_command("rm", "llamabuild store rm 3f9a1c2d")
+@store_command("rm", "llamabuild store rm 3f9a1c2d")
 @click.argument("artifact")
 def store_rm(artifact: str, as_json: bool, cache: Path | None, progress: str) -> None:
     """Remove one artifact."""
     from llamabuild import report, store
 
     with settings(as_json, cache, progress) as use:
-        kept = store.find(use.cache, artifact)
+        kept = store.find(use.cache, artifact, use.reporter)
         store.remove(use.cache, kept)
         click.echo(report.to_json(kept) if as_json else str(kept.path))
 

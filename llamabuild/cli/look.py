@@ -164,7 +164,7 @@ def _planned(
         return report.to_json({"plan": decided, "notes": notes}, "plan")
     if style == "pip":
         return pages.plan_pip(decided, hardware, notes)
-    kept = (one.manifest for one in store.artifacts(use.cache))
+    kept = (one.manifest for one in store.artifacts(use.cache, use.reporter))
     takes = estimate.seconds(decided, kept)
     page = pages.plan_as(style, decided, key, estimate.minutes(takes) if takes else "")
     return "\n".join((page, *pages.notes(notes, style)))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llamabuild.audit.planned import architecture
 from llamabuild.backends import BACKENDS, cpu_sets
 from llamabuild.backends.cpu_table import extensions
 from llamabuild.matching.match import served
@@ -21,11 +20,12 @@ from llamabuild.model import Plan, Requires
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A result that could be used: the plan it was made by, what it requires, when it was made
-    (ISO 8601) and its artifact's ``id``."""
+    """A result that could be used: what it requires, the CPU features that it was compiled for
+    (code for one need not have an instruction of it that is required), when it was made (ISO 8601)
+    and its artifact's ``id``."""
 
-    plan: Plan
     requires: Requires
+    features: tuple[str, ...]
     created: str = ""
     id: str = ""
 
@@ -46,7 +46,7 @@ def rank(candidates: Iterable[Candidate], provides: Provides) -> tuple[Candidate
 def slower(candidate: Candidate, wanted: Plan, provides: Provides) -> bool:
     """True when a candidate is expected to be slower on a machine than what would be built there by
     the plan ``wanted``."""
-    own = Candidate(plan=wanted, requires=expected(wanted))
+    own = Candidate(requires=expected(wanted), features=wanted.cpu_features)
     return expected_speed(candidate, provides) < expected_speed(own, provides)
 
 
@@ -65,7 +65,7 @@ def expected_speed(candidate: Candidate, provides: Provides) -> tuple[tuple[int,
 
 def _score(candidate: Candidate, provides: Provides) -> int:
     """Ggml's score of the code that would run."""
-    arch = architecture(candidate.plan)
+    arch = candidate.requires.arch
     if candidate.requires.variants:
         names = {
             one.name
@@ -74,7 +74,7 @@ def _score(candidate: Candidate, provides: Provides) -> int:
         }
         rows = cpu_sets.rows("variant", arch)
         return max((weight(arch, row.has) for row in rows if row.name in names), default=0)
-    compiled = set(candidate.plan.cpu_features)
+    compiled = set(candidate.features)
     return weight(arch, {row.upstream for row in extensions(arch) if row.name in compiled})
 
 

@@ -18,6 +18,7 @@ second finds what is there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,24 +47,26 @@ __all__ = [
 ]
 
 
+def found(root: Path, key: str, emit: Emit) -> Iterator[Artifact]:
+    """The artifacts for a key, and for what a healed request with this key ended with; the one
+    that was used last before all others. Every file is compared with its recorded hash; what is
+    wrong is set aside and counts as a miss."""
+    yield from _of_key(root, key, emit)
+    if lead := leads.read(root, key):
+        yield from (replace(one, healed=lead.remedies) for one in _of_key(root, lead.key, emit))
+
+
 def lookup(root: Path, key: str, emit: Emit) -> Artifact | None:
-    """The artifact for a key, or for what a healed request with this key ended with. Every file
-    is compared with its recorded hash; what is wrong is set aside and counts as a miss."""
-    artifact = _entry(root, key, emit)
-    if artifact is None and (lead := leads.read(root, key)):
-        found = _entry(root, lead.key, emit)
-        return found and replace(found, healed=lead.remedies)
-    return artifact
+    """The first of :func:`found`, or None."""
+    return next(found(root, key, emit), None)
 
 
-def _entry(root: Path, key: str, emit: Emit) -> Artifact | None:
-    """The first artifact of a key that can be used, the one used last before all others."""
-    found = manifests.everything(root, key=key)
-    for entry in sorted(found, key=lambda one: _time(one.path), reverse=True):
+def _of_key(root: Path, key: str, emit: Emit) -> Iterator[Artifact]:
+    entries = manifests.everything(root, key=key)
+    for entry in sorted(entries, key=lambda one: _time(one.path), reverse=True):
         artifact = _opened(root, entry, emit)
         if artifact and _usable(root, artifact, entry, emit):
-            return artifact
-    return None
+            yield artifact
 
 
 def _time(path: Path) -> float:
@@ -117,6 +120,11 @@ def by_id(root: Path, key: str, id_: str, emit: Emit) -> Artifact | None:
     return artifact if entry and artifact and _usable(root, artifact, entry, emit) else None
 
 
+def id_of(manifest: Manifest) -> str:
+    """The id that a manifest will have."""
+    return manifests.encode(manifest)[0]
+
+
 def hashes(prefix: Path) -> dict[str, File]:
     """Hash, size and kind of every file below a prefix, by relative path."""
     found = sorted(path for path in prefix.rglob("*") if path.is_file())
@@ -166,23 +174,21 @@ def _put(root: Path, prefix: Path, manifest: Manifest) -> None:
         blobs.put(root, prefix / name, known)
 
 
-def adopt(
-    root: Path, key: str, emit: Emit, *, requested: str, healed: tuple[Remedy, ...]
-) -> Artifact | None:
-    """What a healed request has come to, when that very thing is already kept."""
-    artifact = _entry(root, key, emit)
-    if artifact is None:
-        return None
+def lead(
+    root: Path, artifact: Artifact, *, requested: str, healed: tuple[Remedy, ...]
+) -> Artifact:
+    """Let the request for the key ``requested``, ``healed`` on its way, come to an artifact that is
+    kept already. Raises StoreError, DiskFull."""
     with guarded(root):
-        leads.keep(root, requested, key, healed)
+        leads.keep(root, requested, artifact.key, healed)
     return replace(artifact, healed=healed)
 
 
 def artifacts(root: Path, emit: Emit) -> tuple[Artifact, ...]:
     """All that is kept, the newest first. Their folders may still have to be made :func:`ready`."""
-    found = (_opened(root, entry, emit) for entry in manifests.everything(root))
+    known = (_opened(root, entry, emit) for entry in manifests.everything(root))
     return tuple(
-        sorted((one for one in found if one), key=lambda one: one.manifest.created, reverse=True)
+        sorted((one for one in known if one), key=lambda one: one.manifest.created, reverse=True)
     )
 
 

@@ -49,10 +49,15 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
-    """A loaded private key: ``keyid`` is that of its public key."""
+    """A loaded private key, and its public key, which has no name of its own."""
 
-    keyid: str
+    public: PublicKey
     key: ed25519.PrivateKey = field(repr=False, compare=False)
+
+    @property
+    def keyid(self) -> str:
+        """The id of its public key."""
+        return self.public.keyid
 
     def sign(self, payload: bytes, payload_type: str) -> bytes:
         """The DSSE signature over a payload and its type."""
@@ -166,7 +171,7 @@ def load_signer(place: str) -> Signer:
     """
     pem = place.replace("\\n", "\n").encode() if _is_text(place) else _read(Path(place))
     key, raw = ed25519.load(pem)
-    return Signer(keyid=PublicKey(name="", raw=raw).keyid, key=key)
+    return Signer(public=PublicKey(name="this machine's key", raw=raw), key=key)
 
 
 def _is_text(place: str) -> bool:

@@ -89,8 +89,7 @@ def test_a_healed_request_is_found_under_both_keys(root: Path) -> None:
     assert made.healed == ()
     remedy = Remedy(name="without-avx2", why="it crashed", evidence="SIGILL")
     other = "ef" * 32
-    adopted = store.adopt(root, KEY, silent, requested=other, healed=(remedy,))
-    assert adopted is not None
+    adopted = store.lead(root, made, requested=other, healed=(remedy,))
     assert adopted.healed == (remedy,)
     assert store.lookup(root, other, silent) == adopted
     assert store.lookup(root, KEY, silent) == made
