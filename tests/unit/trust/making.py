@@ -73,7 +73,7 @@ def manifest() -> Manifest:
 
 def snapshot(**changes: Any) -> Snapshot:
     first = following(None, count=3, shards={"00": "d" * 64}, now=NOW)
-    return replace(first, store="57" * 16, **changes)
+    return replace(first, **{"store": "57" * 16, **changes})
 
 
 def flips(data: bytes) -> Iterator[bytes]:
