@@ -69,7 +69,10 @@ def test_where_a_new_key_goes(tmp_path: Path) -> None:
 
     text = {keys.VARIABLE: made.read_text()}
     ended = run("trust", "new", "ci", cache=cache, env=text)
-    refused(ended, 2, "holds a key itself", "--key")
+    refused(ended, 2, "a key itself where a file's name should be", "--key")
+    assert made.read_text().splitlines()[1] not in ended.stdout + ended.stderr
+    ended = run("trust", "new", "ci", "--key", made.read_text(), cache=cache)
+    refused(ended, 2, "a key itself where a file's name should be")
     assert made.read_text().splitlines()[1] not in ended.stdout + ended.stderr
 
 

@@ -103,7 +103,7 @@ def test_a_changed_file_is_named_and_not_skipped(
 
 
 def _is_said(root: Path, path: Path, said: str) -> None:
-    for use in (roster.listed, lambda root: roster.find(root, "ben"), lambda root: _add(root)):
+    for use in (roster.listed, lambda root: roster.find(root, "ben"), _add):
         with pytest.raises(StoreError, match=said) as caught:
             use(root)
         assert str(path) in caught.value.message

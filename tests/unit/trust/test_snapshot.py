@@ -76,7 +76,7 @@ def test_every_flipped_bit_and_truncation_is_refused() -> None:
 
 def test_strangers_and_other_payloads_are_refused() -> None:
     made = making.snapshot()
-    with pytest.raises(IntegrityError, match="the store's index is signed by .* not trusted"):
+    with pytest.raises(IntegrityError, match=r"the store's index is signed by .* not trusted"):
         _open(_sealed(made, "eve"))
     with pytest.raises(IntegrityError, match="is not signed"):
         _open(snapshot.unsigned(made))
@@ -85,7 +85,7 @@ def test_strangers_and_other_payloads_are_refused() -> None:
     with pytest.raises(IntegrityError, match="too large"):
         snapshot.open_unsigned(bytes(1 << 30), None, NOW)
     statement = statements.provenance(making.manifest(), making.ARTIFACT)
-    with pytest.raises(IntegrityError, match="holds 'application/vnd.in-toto"):
+    with pytest.raises(IntegrityError, match=r"holds 'application/vnd\.in-toto"):
         _open(statements.sign(statement, making.signer("anna")))
     sealed = making.edited(
         statements.sign(statement, making.signer("anna")), payloadType=snapshot.PAYLOAD_TYPE
@@ -95,7 +95,7 @@ def test_strangers_and_other_payloads_are_refused() -> None:
 
 
 def test_the_index_is_named_as_the_caller_names_it() -> None:
-    with pytest.raises(IntegrityError, match="^the index of s3://x is not signed"):
+    with pytest.raises(IntegrityError, match=r"^the index of s3://x is not signed"):
         snapshot.open_(_sealed(making.snapshot()), ROSTER, None, NOW, what="the index of s3://x")
 
 
