@@ -80,6 +80,8 @@ def trust_add(
     from llamabuild.trust import keys, roster
 
     with settings(as_json, cache, progress) as use:
+        if any(word.startswith("-") for word in line):
+            raise _neither()
         words = " ".join(line)
         text = words if words.startswith(keys.KIND) else _text(words)
         now = dt.datetime.now(tz=dt.timezone.utc)
@@ -87,15 +89,20 @@ def trust_add(
 
 
 def _text(path: str) -> str:
-    """What stands in a file. The words are not repeated when there is none: they could be a key."""
+    """What stands in a file."""
     try:
         with open(path, encoding="utf-8") as stream:
             return stream.read(_LIMIT)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            "this is neither the public line of a key nor a file that can be read",
-            "llamabuild trust new NAME prints such a line; give it, or a file that it stands in.",
-        ) from error
+        raise _neither() from error
+
+
+def _neither() -> ConfigError:
+    """The words are not repeated: they could be a private key."""
+    return ConfigError(
+        "this is neither the public line of a key, nor a file that can be read, nor an option",
+        "llamabuild trust new NAME prints such a line; give it, or a file that it stands in.",
+    )
 
 
 @_trust_command("ls", "llamabuild trust ls")

@@ -88,6 +88,7 @@ def test_wrong_use_is_said_without_secrets(tmp_path: Path) -> None:
         ([str(tmp_path)], "neither the public line"),
         ([line[:40]], "not the public line of one key"),
         ([line, "--role", "owner"], "Roles: builder, janitor"),
+        ([line, "--rol", "janitor"], "nor an option"),
     ):
         ended = run("trust", "add", *words, cache=cache)
         refused(ended, 2, said)

@@ -44,7 +44,11 @@ def manifest() -> Manifest:
     plan = values.plan()
     pin = replace(
         plan.pin,
-        urls=("https://example.org/a.tar.gz", "file:///home/anna/a.tar.gz"),
+        urls=(
+            "file:///home/anna/a.tar.gz",
+            "https://anna:secret@mirror.example.org/a.tar.gz",
+            "https://example.org/a.tar.gz",
+        ),
         patches=(patch,),
     )
     flags = (
