@@ -24,9 +24,12 @@ def trust_group() -> None:
     """Say whose artifacts are believed, and sign your own."""
 
 
-def _trust_command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
+def _trust_command(
+    name: str, example: str, **context: bool
+) -> Callable[[Callable[..., None]], click.Command]:
     def wrap(function: Callable[..., None]) -> click.Command:
-        return trust_group.command(name, epilog=f"Example: {example}")(shared(function))
+        made = trust_group.command(name, epilog=f"Example: {example}", context_settings=context)
+        return made(shared(function))
 
     return wrap
 
@@ -35,25 +38,27 @@ def _trust_command(name: str, example: str) -> Callable[[Callable[..., None]], c
 @click.argument("name")
 @click.option(
     "--key",
-    type=click.Path(path_type=Path),
     help="Where to write it (else $LLAMABUILD_SIGNING_KEY, else your configuration folder).",
 )
-def trust_new(
-    name: str, key: Path | None, as_json: bool, cache: Path | None, progress: str
-) -> None:
+def trust_new(name: str, key: str | None, as_json: bool, cache: Path | None, progress: str) -> None:
     """Make a signing key; its public line, for the others, is printed."""
     from llamabuild import report
     from llamabuild.trust import keys
 
     with settings(as_json, cache, progress) as use:
-        path = (key or keys.file_of(keys.where(use.host.environ))).absolute()
+        path = keys.file_of(key or keys.where(use.host.environ)).absolute()
         public = keys.create(path, name)
         use.reporter(Noticed(message=f"The private key is in {path}: nobody else may have it."))
         made = {"name": name, "keyid": public.keyid, "public": public.line, "path": path}
         click.echo(report.to_json({"key": made}, "key") if as_json else public.line)
 
 
-@_trust_command("add", "llamabuild trust add anna.pub --role builder --role janitor")
+# A private key begins like an option, and click would print an unknown option as it is.
+@_trust_command(
+    "add",
+    "llamabuild trust add anna.pub --role builder --role janitor",
+    ignore_unknown_options=True,
+)
 @click.argument("line", nargs=-1, required=True, metavar="LINE|FILE")
 @click.option(
     "--role",
@@ -75,6 +80,8 @@ def trust_add(
     from llamabuild.trust import keys, roster
 
     with settings(as_json, cache, progress) as use:
+        if any(word.startswith("-") for word in line):
+            raise _neither()
         words = " ".join(line)
         text = words if words.startswith(keys.KIND) else _text(words)
         now = dt.datetime.now(tz=dt.timezone.utc)
@@ -82,15 +89,20 @@ def trust_add(
 
 
 def _text(path: str) -> str:
-    """What stands in a file. The words are not repeated when there is none: they could be a key."""
+    """What stands in a file."""
     try:
         with open(path, encoding="utf-8") as stream:
             return stream.read(_LIMIT)
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            "this is neither the public line of a key nor a file that can be read",
-            "llamabuild trust new NAME prints such a line; give it, or a file that it stands in.",
-        ) from error
+        raise _neither() from error
+
+
+def _neither() -> ConfigError:
+    """The words are not repeated: they could be a private key."""
+    return ConfigError(
+        "this is neither the public line of a key, nor a file that can be read, nor an option",
+        "llamabuild trust new NAME prints such a line; give it, or a file that it stands in.",
+    )
 
 
 @_trust_command("ls", "llamabuild trust ls")

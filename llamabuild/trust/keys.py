@@ -114,7 +114,8 @@ def file_of(place: str) -> Path:
     """The file that a place names. Raises ConfigError when it is the key itself."""
     if _is_text(place):
         raise ConfigError(
-            f"{VARIABLE} holds a key itself and no file's name", "Name a file: --key FILE"
+            "there is a key itself where a file's name should be",
+            f"Name a file with --key, or in {VARIABLE}.",
         )
     return Path(place).expanduser()
 

@@ -43,7 +43,9 @@ def refused(ended: subprocess.CompletedProcess[str], code: int, *said: str) -> N
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     names = ["setup", "build", "plan", "probe", "prove", "run", "recipes", "pins", "completion"]
-    for words in (*([name] for name in names), ["store", "ls"], ["store", "show"], ["store", "rm"]):
+    groups = {"store": ("ls", "show", "rm"), "trust": ("new", "add", "ls", "rm")}
+    inside = [[group, name] for group, members in groups.items() for name in members]
+    for words in (*([name] for name in names), *inside):
         ended = run(*words, "--help", cache=tmp_path)
         assert ended.returncode == 0
         assert "Example: " in ended.stdout, words

@@ -44,7 +44,11 @@ def manifest() -> Manifest:
     plan = values.plan()
     pin = replace(
         plan.pin,
-        urls=("https://example.org/a.tar.gz", "file:///home/anna/a.tar.gz"),
+        urls=(
+            "file:///home/anna/a.tar.gz",
+            "https://anna:secret@mirror.example.org/a.tar.gz",
+            "https://example.org/a.tar.gz",
+        ),
         patches=(patch,),
     )
     flags = (
@@ -73,7 +77,7 @@ def manifest() -> Manifest:
 
 def snapshot(**changes: Any) -> Snapshot:
     first = following(None, count=3, shards={"00": "d" * 64}, now=NOW)
-    return replace(first, store="57" * 16, **changes)
+    return replace(first, **{"store": "57" * 16, **changes})
 
 
 def flips(data: bytes) -> Iterator[bytes]:

@@ -185,7 +185,7 @@ def test_where_the_key_is() -> None:
     assert keys.where({keys.VARIABLE: "/k.pem"}) == "/k.pem"
     assert keys.where({}).endswith("signing-key.pem")
     assert keys.file_of("~/k.pem") == Path.home() / "k.pem"
-    with pytest.raises(ConfigError, match="holds a key itself"):
+    with pytest.raises(ConfigError, match="a key itself where"):
         keys.file_of(_private().decode())
 
 
