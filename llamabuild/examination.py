@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llamabuild import binaries, inspection, probe, prove, store
+from llamabuild import binaries, generations, inspection, probe, prove, store
 from llamabuild.binaries import Found
 from llamabuild.errors import ConfigError, ProofFailed
-from llamabuild.events import Emit, Noticed
+from llamabuild.events import Emit, Noticed, silent
 from llamabuild.host import Host
 from llamabuild.inspection import Made, Part, Told
 from llamabuild.model import Compiler, Device, Hardware
@@ -188,7 +188,8 @@ def _beside(
         return Beside(why="nothing that it computes holds")
     quick = replace(runner, threads=1) if busy else runner
     try:
-        artifact = store.current(cache)
+        current = generations.current(cache, runner.host)
+        artifact = generations.artifact(cache, current, silent)
         ours = Subject(name="ours", library=binaries.library_in(artifact.path, runner.host))
         rates = pace.rates((replace(subject, server=None), ours), quick)
     except (ConfigError, ProofFailed) as error:

@@ -1,38 +1,42 @@
-"""Commands that make something: setup, build, prove, run."""
+"""Commands that make something: setup, build, upgrade."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from llamabuild.cli.back import advance
 from llamabuild.cli.shared import (
     Settings,
     command,
-    main_group,
     settings,
     with_compiler_cache,
+    with_reuse,
     with_toolchain,
 )
 from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
+from llamabuild.events import Noticed
 
 if TYPE_CHECKING:
     from llamabuild.elsewhere import Target
     from llamabuild.model import Artifact
+    from llamabuild.reuse import Policy
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-class _Tools(NamedTuple):
-    """What to build with, as the options say."""
+class _Means(NamedTuple):
+    """What to build with, and what may be taken instead, as the options say."""
 
     toolchain: str
     compiler_cache: str
+    reuse: str
+    stores: tuple[str, ...]
+    unsigned: bool
 
 
 def _for_machine(command: _Command) -> _Command:
@@ -64,6 +68,7 @@ def _yes(command: Callable[..., Any]) -> Callable[..., Any]:
 @_for_machine
 @with_toolchain
 @with_compiler_cache
+@with_reuse
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def setup(
@@ -73,6 +78,9 @@ def setup(
     runner: str | None,
     toolchain: str,
     compiler_cache: str,
+    reuse: str,
+    stores: tuple[str, ...],
+    unsigned: bool,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -80,7 +88,7 @@ def setup(
     progress: str,
 ) -> None:
     """Make llama.cpp and llama-cpp-python for this machine, proved, and say where they are."""
-    from llamabuild import pipeline, report, store
+    from llamabuild import pipeline, report
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
@@ -92,14 +100,14 @@ def setup(
             )
         if into:
             _check_environment(into, use)
-        tools = _Tools(toolchain, compiler_cache)
-        artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
+        means = _Means(toolchain, compiler_cache, reuse, stores, unsigned)
+        artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         if into:
             pipeline.install(
                 artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
             )
         if not target:  # `run` is for what was made for this machine
-            store.make_current(use.cache, artifact)
+            advance(use, artifact)
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else pages.artifact_page(artifact))
 
@@ -124,16 +132,19 @@ def _target(machine: Path | None, runner: str | None) -> Target | None:
     return elsewhere.Target(machine=recordings.read(machine), runner=runner or "")
 
 
-def _provision(
+def provision(
     use: Settings,
     name: str,
     target: Target | None,
-    tools: _Tools,
+    means: _Means,
     *,
     yes: bool,
     offline: bool,
 ) -> Artifact:
+    """The artifact of a recipe; with ``yes`` what is missing is installed and it is tried again."""
     from llamabuild import pins, pipeline, provide
+
+    policy = _policy(use, means, offline=offline)
 
     def provided() -> Artifact:
         return pipeline.provision(
@@ -144,8 +155,9 @@ def _provision(
             emit=use.reporter,
             offline=offline,
             target=target,
-            toolchain=tools.toolchain,
-            compiler_cache=tools.compiler_cache,
+            toolchain=means.toolchain,
+            compiler_cache=means.compiler_cache,
+            policy=policy,
         )
 
     try:
@@ -153,11 +165,27 @@ def _provision(
     except (ToolMissing, UnsupportedHardware) as error:
         if not yes:
             raise
-        means = provide.Means(
-            asked=tools.toolchain, host=use.host, cache=use.cache, emit=use.reporter
+        bringing = provide.Means(
+            asked=means.toolchain, host=use.host, cache=use.cache, emit=use.reporter
         )
-        provide.install(error, means)
+        provide.install(error, bringing)
     return provided()
+
+
+def _policy(use: Settings, means: _Means, *, offline: bool) -> Policy:
+    """What may be taken instead of building; without the network only stores in folders."""
+    from llamabuild import reuse
+
+    reuse.check(means.reuse)
+    named = means.stores or tuple(use.host.environ.get("LLAMABUILD_STORE", "").split())
+    if not named:
+        return reuse.Policy(reuse=means.reuse)
+    from llamabuild import remotes
+    from llamabuild.fetch.address import local_path
+
+    here = [one for one in named if not offline or local_path(one) is not None]
+    stores = tuple(remotes.opened(one, use.cache, unsigned=means.unsigned) for one in here)
+    return reuse.Policy(reuse=means.reuse, stores=stores)
 
 
 @command("build", "PREFIX=$(llamabuild build cpu-portable)")
@@ -165,6 +193,7 @@ def _provision(
 @_for_machine
 @with_toolchain
 @with_compiler_cache
+@with_reuse
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def build(
@@ -173,6 +202,9 @@ def build(
     runner: str | None,
     toolchain: str,
     compiler_cache: str,
+    reuse: str,
+    stores: tuple[str, ...],
+    unsigned: bool,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -183,93 +215,42 @@ def build(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        tools = _Tools(toolchain, compiler_cache)
+        means = _Means(toolchain, compiler_cache, reuse, stores, unsigned)
         target = _target(machine, runner)
-        artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
+        artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else str(artifact.path))
 
 
-@command("prove", "llamabuild prove 3f9a1c2d; llamabuild prove /opt/llama.cpp/build")
-@click.argument("artifact", metavar="[ARTIFACT|PATH]", required=False)
-def prove(artifact: str | None, as_json: bool, cache: Path | None, progress: str) -> None:
-    """Prove a kept artifact again (ARTIFACT: recipe, path or the beginning of a key), or prove a
-    llama.cpp that was made elsewhere.
+@command("upgrade", "llamabuild upgrade")
+@with_toolchain
+@with_compiler_cache
+@with_reuse
+@click.option("--offline", is_flag=True, help="Never open the network.")
+def upgrade(
+    toolchain: str,
+    compiler_cache: str,
+    reuse: str,
+    stores: tuple[str, ...],
+    unsigned: bool,
+    offline: bool,
+    as_json: bool,
+    cache: Path | None,
+    progress: str,
+) -> None:
+    """Give this machine what the current recipe makes of the newest pinned source.
 
-    PATH is a folder with libllama or llama-server (a CMake build's, or one with bin/ and lib/), one
-    of these files, a wheel, or a Python environment with llama_cpp. Its code is run, in processes
-    with limits of time and memory; nothing is written there. Exit code 8: something is wrong.
+    What it has stays current until the new one is proved, and `rollback` goes back to it.
     """
-    from llamabuild import pipeline, report, store
+    from llamabuild import generations, report
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
-        if artifact and _made_elsewhere(artifact, use):
-            _prove_elsewhere(Path(artifact), use)
-            return
-        kept = store.find(use.cache, artifact) if artifact else store.current(use.cache)
-        proof = pipeline.reprove(kept, host=use.host, cache=use.cache, emit=use.reporter)
-        click.echo(report.to_json(proof) if as_json else pages.proof_page(proof))
-
-
-def _made_elsewhere(name: str, use: Settings) -> bool:
-    """True for what is on disk and not in the store; of two meanings the store's counts."""
-    from llamabuild import store
-
-    try:
-        store.find(use.cache, name)
-    except ConfigError:
-        return Path(name).exists() or os.sep in name
-    return False
-
-
-def _prove_elsewhere(path: Path, use: Settings) -> None:
-    """The page is printed whatever comes out; what fails is the exit code's."""
-    from llamabuild import examination
-    from llamabuild.report import foreign
-
-    found = examination.examine(path, host=use.host, cache=use.cache, emit=use.reporter)
-    click.echo(foreign.as_json(found) if use.as_json else foreign.page(found))
-    if failure := found.failure:
-        use.reporter.failed(failure)
-        raise click.exceptions.Exit(failure.exit_code)
-
-
-@main_group.command(
-    "run",
-    context_settings={"ignore_unknown_options": True},
-    epilog="Example: llamabuild run llama-server -- -m model.gguf --port 8080",
-)
-@click.argument("tool")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.option("--artifact", help="Recipe, path or beginning of a key; else what was set up last.")
-@click.option("--cache", type=click.Path(path_type=Path), help="See `setup`.")
-def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path | None) -> None:
-    """Run a tool of the current artifact (what `setup` gave last)."""
-    from llamabuild import store
-
-    with settings(False, cache, "plain") as use:
-        kept = store.find(use.cache, artifact) if artifact else store.current(use.cache)
-        if wrong := store.damaged(kept):
-            raise ConfigError(
-                f"{kept.path / wrong} is not what was proved", "Run `llamabuild setup` again."
-            )
-        _prove_first(kept, use)
-        made = kept.manifest.plan.targets
-        tools = sorted(path.stem for path in (kept.path / "bin").iterdir() if path.stem in made)
-        if tool not in tools:
-            raise ConfigError(f"there is no tool {tool!r}", f"Tools: {', '.join(tools)}")
-        program = kept.path / "bin" / kept.manifest.plan.program(tool)
-        sys.exit(use.host.become([str(program), *arguments]))
-
-
-def _prove_first(kept: Artifact, use: Settings) -> None:
-    """What was not proved on this machine is not run on it. Most of the time the verdict is kept,
-    and nothing else has to be imported."""
-    from llamabuild import adoption
-
-    known = adoption.verdict(use.cache, kept.key, use.host)
-    if known is None or known.kind or known.unrun:
-        from llamabuild import pipeline
-
-        pipeline.adopt(kept, host=use.host, cache=use.cache, emit=use.reporter)
+        before = generations.current(use.cache, use.host)
+        means = _Means(toolchain, compiler_cache, reuse, stores, unsigned)
+        artifact = provision(use, before.recipe, None, means, yes=False, offline=offline)
+        now = advance(use, artifact)
+        if now.number == before.number:
+            use.reporter(Noticed(message="This is the newest already."))
+        use.reporter.summary(artifact)
+        click.echo(report.to_json(artifact) if as_json else pages.artifact_page(artifact))

@@ -1,9 +1,8 @@
-"""Commands about stores: share with others, find out why something is not used, make room."""
+"""Commands about stores of others: push, pull, sync."""
 
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +11,14 @@ import click
 
 from llamabuild.cli.keep import store_command
 from llamabuild.cli.shared import Settings, settings
-from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError
-from llamabuild.events import Noticed, Warned
+from llamabuild.events import Noticed
 
 if TYPE_CHECKING:
-    from llamabuild.model import Artifact, Hardware, Toolchain
+    from llamabuild.model import Artifact
     from llamabuild.remotes import Shared
+    from llamabuild.store.catalogue import Row
     from llamabuild.trust.keys import Signer
-
-_KINDS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def _untrusted(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,11 +27,11 @@ def _untrusted(command: Callable[..., Any]) -> Callable[..., Any]:
         "--untrusted",
         metavar="NAME",
         default="",
-        help="The part of the store for builds that nobody vouches for, as those of a pull request.",
+        help="The part of the store for builds that nobody vouches for: of a pull request, say.",
     )(command)
-    return click.option(
-        "--unsigned", is_flag=True, help="Believe whoever can write to the store."
-    )(command)
+    return click.option("--unsigned", is_flag=True, help="Believe whoever can write to the store.")(
+        command
+    )
 
 
 @store_command("push", "llamabuild store push s3://team/llama auto")
@@ -143,13 +140,9 @@ def _pull(
 
     now = dt.datetime.now(tz=dt.timezone.utc)
     state = remotes.latest(shared, now=now)
-    rows = [
-        row
-        for group in (state.shards if state else ())
-        for row in remotes.rows(shared, state, group)
-    ]
+    rows = remotes.everything(shared, state) if state else []
     if names:
-        wanted = [row for row in rows if (row.key + " " + row.id) and _named(row, names)]
+        wanted = [row for row in rows if _named(row, names)]
         for name in names:
             if not any(_named(row, (name,)) for row in rows):
                 raise ConfigError(f"{shared.address} has no artifact {name!r}", "Give key or id.")
@@ -162,7 +155,7 @@ def _pull(
     return [remotes.pull(shared, row, use.reporter) for row in wanted]
 
 
-def _named(row: Any, names: tuple[str, ...]) -> bool:  # noqa: ANN401
+def _named(row: Row, names: tuple[str, ...]) -> bool:
     return any(row.key.startswith(name) or row.id.startswith(name) for name in names)
 
 
@@ -183,167 +176,3 @@ def store_sync(
         said = {"pulled": [one.id for one in pulled], "pushed": [one.id for one in own]}
         page = f"{len(pulled)} are here, {len(own)} are there; {sent} bytes sent"
         click.echo(report.to_json(said, "sync") if as_json else page)
-
-
-# --- why not -------------------------------------------------------------------------------------
-
-
-@store_command("why-miss", "llamabuild store why-miss auto")
-@click.argument("recipe", default="auto")
-def store_why_miss(recipe: str, as_json: bool, cache: Path | None, progress: str) -> None:
-    """Say why nothing that is kept is exactly what a recipe wants here: field by field, against the
-    artifact that comes nearest."""
-    from llamabuild import matching, pins, plan, probe, report, store
-    from llamabuild.report import stores
-
-    with settings(as_json, cache, progress) as use:
-        hardware, toolchain = probe.probe(use.host, cache=use.cache)
-        wanted = plan.plan(load_recipe(recipe), pins.default_pin(), hardware, toolchain)
-        kept = store.artifacts(use.cache, use.reporter)
-        found = matching.nearest(wanted, (one.manifest.plan for one in kept))
-        title, reasons = "Nothing is kept.", ()
-        if found:
-            near = next(one for one in kept if one.manifest.plan == found[0])
-            reasons = found[1]
-            differing = f"The nearest, {near.key[:12]} ({near.manifest.plan.recipe}), differs in:"
-            title = differing if reasons else f"{near.key[:12]} is just that: it is a hit."
-        said = {"key": plan.key(wanted), "reasons": reasons}
-        page = stores.why_page(title, reasons)
-        click.echo(report.to_json(said, "why") if as_json else page)
-
-
-@store_command("why-not", "llamabuild store why-not 3f9a1c2d --machine laptop.json")
-@click.argument("artifact")
-@click.option("--machine", type=click.Path(path_type=Path), help="A recorded machine, not this.")
-def store_why_not(
-    artifact: str, machine: Path | None, as_json: bool, cache: Path | None, progress: str
-) -> None:
-    """Say what this machine, or a recorded one, lacks for an artifact."""
-    from llamabuild import report, reuse, store
-    from llamabuild.report import stores
-    from llamabuild.store import catalogue
-
-    with settings(as_json, cache, progress) as use:
-        kept = store.find(use.cache, artifact, use.reporter)
-        provides = _provided(use, machine)
-        lacking = reuse.lacking(catalogue.row(kept.manifest, kept.id), provides, use.cache)
-        unknown = (*kept.manifest.requires.unknown, *provides.unknown)
-        which = "the recorded machine" if machine else "this machine"
-        title = f"{kept.key[:12]} does not run on {which}:" if lacking else (
-            f"{kept.key[:12]} fits {which}."
-        )
-        notes = [f"(not known: {one})" for one in unknown]
-        said = {"missing": lacking, "unknown": unknown}
-        page = stores.why_page(title, (*lacking, *notes))
-        click.echo(report.to_json(said, "why") if as_json else page)
-
-
-def _provided(use: Settings, machine: Path | None) -> Any:  # noqa: ANN401
-    from llamabuild import matching, probe, recordings
-    from llamabuild.host import RecordedHost
-
-    if machine:
-        recording = recordings.read(machine)
-        hardware: Hardware
-        toolchain: Toolchain
-        hardware, toolchain = recordings.replay(recording)
-        del toolchain
-        return matching.probe(RecordedHost(recording.machine), hardware)
-    return matching.probe(use.host, probe.probe(use.host, cache=use.cache)[0])
-
-
-# --- room ----------------------------------------------------------------------------------------
-
-
-class _Size(click.ParamType):
-    """Bytes: 500M, 20G."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None  # noqa: ANN401
-    ) -> int:
-        """See click."""
-        text = str(value).strip().upper().removesuffix("B")
-        number, kind = (text[:-1], text[-1:]) if text[-1:] in _KINDS else (text, "")
-        try:
-            return int(float(number) * _KINDS[kind])
-        except (ValueError, OverflowError):
-            return self.fail(f"{value!r} is no size; 500M or 20G is one", param, ctx)
-
-
-@store_command("gc", "llamabuild store gc --max-size 20G --max-age 90 --dry-run")
-@click.option("--max-size", type=_Size(), help="Keep no more than this (500M, 20G).")
-@click.option("--max-age", type=click.FloatRange(min=0), help="Keep what was used in these days.")
-@click.option("--min-free", type=_Size(), help="Have so much of the disk free.")
-@click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
-def store_gc(
-    max_size: int | None,
-    max_age: float | None,
-    min_free: int | None,
-    dry_run: bool,
-    as_json: bool,
-    cache: Path | None,
-    progress: str,
-) -> None:
-    """Make room: what was used longest ago goes first. What is pinned stays, and what this machine
-    has and had last. Without limits only leftovers go."""
-    from llamabuild import report
-    from llamabuild.report import stores
-    from llamabuild.store import sweeping
-    from llamabuild.store.limits import DAY, Limits
-
-    with settings(as_json, cache, progress) as use:
-        age = None if max_age is None else max_age * DAY
-        limits = Limits(size=max_size, age=age, free=min_free)
-        seen = sweeping.survey(use.cache, _needed(use))
-        free = use.host.disk_free(use.cache)
-        going = sweeping.decide(seen, limits, free=free, now=time.time())
-        if not dry_run:
-            sweeping.sweep(use.cache, seen, going)
-        if max_size is not None and (over := sweeping.left(seen, going) - max_size) > 0:
-            use.reporter(
-                Warned(
-                    message=f"{over} bytes more than that are needed: pinned, current or in use.",
-                    hint="llamabuild store unpin ARTIFACT",
-                )
-            )
-        page = stores.sweep_page(going, only_shown=dry_run)
-        click.echo(report.to_json(going, "sweep") if as_json else page)
-
-
-def _needed(use: Settings) -> dict[str, str]:
-    """Why artifacts stay, by their ids."""
-    from llamabuild import generations
-    from llamabuild.store import pinned
-
-    used = dict.fromkeys(generations.in_use(use.cache), "a generation")
-    return used | {name: f"pinned {why}".strip() for name, why in pinned.reasons(use.cache).items()}
-
-
-@store_command("pin", "llamabuild store pin 3f9a1c2d --why 'release 1.4'")
-@click.argument("artifact")
-@click.option("--why", default="", help="For those who wonder later.")
-def store_pin(artifact: str, why: str, as_json: bool, cache: Path | None, progress: str) -> None:
-    """Let an artifact stay whatever `gc` removes."""
-    from llamabuild import report, store
-    from llamabuild.store import pinned
-
-    with settings(as_json, cache, progress) as use:
-        kept = store.find(use.cache, artifact, use.reporter)
-        pinned.add(use.cache, kept, why)
-        click.echo(report.to_json(kept) if as_json else kept.key[:12])
-
-
-@store_command("unpin", "llamabuild store unpin 3f9a1c2d")
-@click.argument("artifact")
-def store_unpin(artifact: str, as_json: bool, cache: Path | None, progress: str) -> None:
-    """Let a pinned artifact go when room is made."""
-    from llamabuild import report, store
-    from llamabuild.store import pinned
-
-    with settings(as_json, cache, progress) as use:
-        kept = store.find(use.cache, artifact, use.reporter)
-        if not pinned.remove(use.cache, kept):
-            raise ConfigError(f"{kept.key[:12]} is not pinned", "See: llamabuild store ls")
-        click.echo(report.to_json(kept) if as_json else kept.key[:12])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -77,6 +78,28 @@ def with_compiler_cache(command: _Command) -> _Command:
     )(command)
 
 
+def with_reuse(command: _Command) -> _Command:
+    """``--reuse``, ``--store`` and ``--unsigned`` for a command."""
+    command = click.option(
+        "--reuse",
+        default="auto",
+        show_default=True,
+        help="What is taken instead of compiling: auto (what is as fast as a new build), exact "
+        "(only the very same), compatible (all that runs here), never.",
+    )(command)
+    command = click.option(
+        "--store",
+        "stores",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Look there too: a folder, s3://…, gs://…, az://…, https://… (else "
+        "$LLAMABUILD_STORE). May be given several times.",
+    )(command)
+    return click.option(
+        "--unsigned", is_flag=True, help="Believe whoever can write to these stores."
+    )(command)
+
+
 @contextlib.contextmanager
 def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Settings]:
     """Everything a command needs; failures are reported here, once, and become exit codes."""
@@ -87,6 +110,8 @@ def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Setti
     reporter = report.choose(host.environ, sys.stderr, progress)
     try:
         root = store.open_root(cache.absolute() if cache else store.default_root(host.environ))
+        if store.shared(root):  # what is made here is the group's as well
+            os.umask(0o002)
         yield Settings(host=host, cache=root, reporter=reporter, as_json=as_json)
     except LlamabuildError as error:
         reporter.failed(error)
@@ -108,6 +133,7 @@ def command(name: str, example: str) -> Callable[[Callable[..., None]], click.Co
 
 _ORDER = (
     *("setup", "build", "plan", "probe", "prove", "run"),
+    *("upgrade", "generations", "rollback"),
     *("recipes", "pins", "store", "trust", "completion"),
 )
 

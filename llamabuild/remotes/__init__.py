@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
-from llamabuild.remotes.index import Shared, latest, rows
+from llamabuild.remotes.index import Shared, everything, latest, rows
 from llamabuild.remotes.opening import opened
 from llamabuild.remotes.pull import pull
 from llamabuild.remotes.push import push
 
-__all__ = ["Shared", "latest", "opened", "pull", "push", "rows"]
+__all__ = ["Shared", "everything", "latest", "opened", "pull", "push", "rows"]

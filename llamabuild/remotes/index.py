@@ -114,6 +114,11 @@ def rows(shared: Shared, state: Snapshot, group: str) -> tuple[Row, ...]:
     return shard.rows
 
 
+def everything(shared: Shared, state: Snapshot) -> list[Row]:
+    """The artifacts of all groups. Raises FetchError, IntegrityError."""
+    return [row for group in state.shards for row in rows(shared, state, group)]
+
+
 def _damaged(shared: Shared, name: str, why: str) -> IntegrityError:
     return IntegrityError(
         f"{shared.address}: the shard {name[:12]} of the index cannot be used: {why}",

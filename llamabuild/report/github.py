@@ -150,7 +150,7 @@ def harmless(line: str) -> str:
 def row(artifact: Artifact) -> str:
     """The artifact's line in the summary's table."""
     manifest, plan = artifact.manifest, artifact.manifest.plan
-    sums = [digest for name, digest in manifest.files.items() if name.endswith(".whl")]
+    sums = [one.sha256 for name, one in manifest.files.items() if name.endswith(".whl")]
     cells = (
         plan.recipe,
         ", ".join(plan.backends),

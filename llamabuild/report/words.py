@@ -133,8 +133,7 @@ def wheel(artifact: Artifact) -> str:
 
 def occupied(artifact: Artifact) -> int:
     """Bytes that the artifact's files take."""
-    files = (artifact.path / name for name in artifact.manifest.files)
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(file.size for file in artifact.manifest.files.values())
 
 
 def assert_never(value: NoReturn) -> NoReturn:

@@ -174,9 +174,7 @@ def _put(root: Path, prefix: Path, manifest: Manifest) -> None:
         blobs.put(root, prefix / name, known)
 
 
-def lead(
-    root: Path, artifact: Artifact, *, requested: str, healed: tuple[Remedy, ...]
-) -> Artifact:
+def lead(root: Path, artifact: Artifact, *, requested: str, healed: tuple[Remedy, ...]) -> Artifact:
     """Let the request for the key ``requested``, ``healed`` on its way, come to an artifact that is
     kept already. Raises StoreError, DiskFull."""
     with guarded(root):

@@ -140,6 +140,13 @@ def decide(seen: Survey, limits: Limits, *, free: int, now: float) -> tuple[Remo
     return (*old, *removals(seen.items, seen.sizes, limits, free=free, now=now))
 
 
+def left(seen: Survey, going: Iterable[Removal]) -> int:
+    """Bytes that stay when these go."""
+    there = (*seen.items, *seen.unnamed)
+    total = sum(one.size for one in there) + sum(seen.sizes.values())
+    return total - sum(one.size for one in going)
+
+
 def sweep(root: Path, seen: Survey, going: Iterable[Removal]) -> None:
     """Remove what was decided. Raises StoreError when something cannot be removed; what was removed
     until then is removed whole."""

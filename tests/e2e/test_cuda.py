@@ -61,7 +61,7 @@ def test_without_its_device_code_it_is_refused(
     made: dict[str, Any], cache: Path, tmp_path: Path
 ) -> None:
     """As a strip that goes too far, or a compile for another GPU, leaves it."""
-    kept = store.find(cache, made["key"])
+    kept = store.find(cache, made["key"], silent)
     prefix = shutil.copytree(kept.path, tmp_path / "stripped")
     library = prefix / "lib" / "libggml-cuda.so"
     library.chmod(0o644)

@@ -99,7 +99,7 @@ def test_without_the_variable_the_proof_refuses_it(
     made: dict[str, Any], cache: Path, tmp_path: Path, unselected: None
 ) -> None:
     """ggml leaves software devices alone then, and everything would run, on the CPU."""
-    kept = store.find(cache, made["artifact"]["key"])
+    kept = store.find(cache, made["artifact"]["key"], silent)
     built = Build(
         plan=kept.manifest.plan,
         prefix=kept.path,

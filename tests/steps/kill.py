@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 from llamabuild import store
+from llamabuild.events import Event
+from llamabuild.store import blobs
 
 
 def killed_run(argv: list[str], cwd: Path, after: float) -> bool:
@@ -29,20 +31,25 @@ def killed_run(argv: list[str], cwd: Path, after: float) -> bool:
 
 def inspect(root: Path) -> int:
     """Assert that everything in the store is complete and proved; returns how many there are."""
-    entries = [path for path in (root / "artifacts").glob("*/*") if (root / "artifacts").is_dir()]
-    for path in entries:
-        artifact = store.read(path)
-        assert artifact is not None, f"{path} has no manifest"
-        assert store.damaged(artifact) is None, f"{path} is damaged"
-        assert artifact.manifest.proof.checks, f"{path} is not proved"
+    told: list[Event] = []
+    kept = store.artifacts(root, told.append)
+    assert not told, told
+    for artifact in kept:
+        assert artifact.manifest.proof.checks, f"{artifact.id} is not proved"
+        for name, file in artifact.manifest.files.items():
+            assert blobs.sound(blobs.path_of(root, file.sha256), file), f"{name} is damaged"
+        assert not artifact.path.exists() or store.damaged(artifact) is None
+    folders = {path.name for path in (root / "artifacts").glob("*/*")}
+    assert folders <= {artifact.id for artifact in kept}
     for lead in (root / "requested").glob("*.json"):
-        assert json.loads(lead.read_text())["key"] in {path.name for path in entries}, lead
-    return len(entries)
+        assert json.loads(lead.read_text())["key"] in {artifact.key for artifact in kept}, lead
+    return len(kept)
 
 
 def forget(root: Path, *, sources: bool) -> None:
     """Start over: no artifact, and perhaps no source either."""
-    for name in ("artifacts", "requested", *(("sources", "downloads") if sources else ())):
+    kept = ("artifacts", "blobs", "index", "manifests", "requested")
+    for name in (*kept, *(("sources", "downloads") if sources else ())):
         shutil.rmtree(root / name, ignore_errors=True)
 
 

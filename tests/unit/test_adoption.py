@@ -29,7 +29,7 @@ def host(cpu: tuple[str, ...] = CPU, **files: str) -> RecordedHost:
 
 def artifact() -> Artifact:
     manifest = values.manifest("a" * 64, {})
-    return Artifact(key=manifest.key, path=Path("/nowhere"), manifest=manifest)
+    return Artifact(key=manifest.key, id="b" * 64, path=Path("/nowhere"), manifest=manifest)
 
 
 class Prover:
@@ -87,7 +87,7 @@ def test_what_comes_from_elsewhere_is_proved_once(tmp_path: Path) -> None:
         adopt(tmp_path, prove, emit=told.append)
     assert prove.times == 1
     assert len(told) == 1
-    kept = adoption.verdict(tmp_path, artifact().key, host())
+    kept = adoption.verdict(tmp_path, artifact().id, host())
     assert kept == Verdict(proof=values.proof())
 
 
@@ -107,14 +107,14 @@ def test_a_bad_verdict_is_kept_and_refuses_until_a_good_one(tmp_path: Path) -> N
         assert caught.value.kind == "illegal-instruction"
     assert prove.times == 1
     assert "store rm" in caught.value.hint
-    adoption.proved(tmp_path, artifact().key, host=host(), prove=Prover())
+    adoption.proved(tmp_path, artifact().id, host=host(), prove=Prover())
     adopt(tmp_path, prove, host())
     assert prove.times == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"proof": 3}'])
 def test_a_damaged_verdict_is_none(damage: bytes, tmp_path: Path) -> None:
-    adoption.record(tmp_path, artifact().key, host(), Verdict(proof=values.proof()))
+    adoption.record(tmp_path, artifact().id, host(), Verdict(proof=values.proof()))
     (path,) = tmp_path.glob("verdicts/*/*.json")
     path.write_bytes(damage)
     prove = Prover()

@@ -1,0 +1,111 @@
+"""Commands that run what is there: prove, run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from llamabuild.cli.shared import Settings, command, main_group, settings
+from llamabuild.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llamabuild.model import Artifact
+
+
+@command("prove", "llamabuild prove 3f9a1c2d; llamabuild prove /opt/llama.cpp/build")
+@click.argument("artifact", metavar="[ARTIFACT|PATH]", required=False)
+def prove(artifact: str | None, as_json: bool, cache: Path | None, progress: str) -> None:
+    """Prove a kept artifact again (ARTIFACT: recipe, path or the beginning of a key), or prove a
+    llama.cpp that was made elsewhere.
+
+    PATH is a folder with libllama or llama-server (a CMake build's, or one with bin/ and lib/), one
+    of these files, a wheel, or a Python environment with llama_cpp. Its code is run, in processes
+    with limits of time and memory; nothing is written there. Exit code 8: something is wrong.
+    """
+    from llamabuild import pipeline, report
+    from llamabuild.report import pages
+
+    with settings(as_json, cache, progress) as use:
+        if artifact and _made_elsewhere(artifact, use):
+            _prove_elsewhere(Path(artifact), use)
+            return
+        kept = _kept(use, artifact)
+        proof = pipeline.reprove(kept, host=use.host, cache=use.cache, emit=use.reporter)
+        click.echo(report.to_json(proof) if as_json else pages.proof_page(proof))
+
+
+def _kept(use: Settings, name: str | None) -> Artifact:
+    """A kept artifact by its name, or the current generation's, with every file as it was proved.
+
+    Raises ConfigError.
+    """
+    from llamabuild import generations, store
+
+    if not name:
+        now = generations.current(use.cache, use.host)
+        return generations.artifact(use.cache, now, use.reporter)
+    found = store.find(use.cache, name, use.reporter)
+    if not store.ready(use.cache, found, use.reporter):
+        raise ConfigError(f"{found.path} is not what was proved", "Run `llamabuild setup` again.")
+    return found
+
+
+def _made_elsewhere(name: str, use: Settings) -> bool:
+    """True for what is on disk and not in the store; of two meanings the store's counts."""
+    from llamabuild import store
+
+    try:
+        store.find(use.cache, name, use.reporter)
+    except ConfigError:
+        return Path(name).exists() or os.sep in name
+    return False
+
+
+def _prove_elsewhere(path: Path, use: Settings) -> None:
+    """The page is printed whatever comes out; what fails is the exit code's."""
+    from llamabuild import examination
+    from llamabuild.report import foreign
+
+    found = examination.examine(path, host=use.host, cache=use.cache, emit=use.reporter)
+    click.echo(foreign.as_json(found) if use.as_json else foreign.page(found))
+    if failure := found.failure:
+        use.reporter.failed(failure)
+        raise click.exceptions.Exit(failure.exit_code)
+
+
+@main_group.command(
+    "run",
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: llamabuild run llama-server -- -m model.gguf --port 8080",
+)
+@click.argument("tool")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--artifact", help="Recipe, path or beginning of a key; else what was set up last.")
+@click.option("--cache", type=click.Path(path_type=Path), help="See `setup`.")
+def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path | None) -> None:
+    """Run a tool of the current artifact (what `setup` gave last)."""
+    with settings(False, cache, "plain") as use:
+        kept = _kept(use, artifact)
+        _prove_first(kept, use)
+        made = kept.manifest.plan.targets
+        tools = sorted(path.stem for path in (kept.path / "bin").iterdir() if path.stem in made)
+        if tool not in tools:
+            raise ConfigError(f"there is no tool {tool!r}", f"Tools: {', '.join(tools)}")
+        program = kept.path / "bin" / kept.manifest.plan.program(tool)
+        sys.exit(use.host.become([str(program), *arguments]))
+
+
+def _prove_first(kept: Artifact, use: Settings) -> None:
+    """What was not proved on this machine is not run on it. Most of the time the verdict is kept,
+    and nothing else has to be imported."""
+    from llamabuild import adoption
+
+    known = adoption.verdict(use.cache, kept.id, use.host)
+    if known is None or known.kind or known.unrun:
+        from llamabuild import pipeline
+
+        pipeline.adopt(kept, host=use.host, cache=use.cache, emit=use.reporter)
