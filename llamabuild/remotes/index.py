@@ -28,7 +28,7 @@ from llamabuild.trust import seen, snapshot
 from llamabuild.trust.envelope import LIMIT
 from llamabuild.trust.keys import Signer
 from llamabuild.trust.roster import Roster
-from llamabuild.trust.snapshot import Snapshot
+from llamabuild.trust.snapshot import Seen, Snapshot
 
 LATEST: Final = "index/latest.json"
 _VERSION: Final = 1
@@ -75,28 +75,44 @@ def latest(shared: Shared, *, now: dt.datetime) -> Snapshot | None:
 
     Raises FetchError when it cannot be had, IntegrityError when it is not to be believed.
     """
+    known = seen.recall(shared.cache, shared.address)  # before: others go on at the same time
     data = shared.objects.read(shared.name(LATEST), LIMIT)
-    known = seen.recall(shared.cache, shared.address)
-    if data is None:
-        if known is not None:
-            raise IntegrityError(
-                f"{shared.address} has no index, and version {known.version} was seen on "
-                f"{known.when}",
-                "It was emptied, or this is another place. Ask who keeps it.",
-            )
-        return None
-    return _believed(shared, data, now)
+    if known and (data is None or _version(shared, data, now) < known.version):
+        # somebody who was slower has written over it: the history says what came then
+        data = shared.objects.read(_history(shared, known.version), LIMIT) or data
+        data = None if data is None else _last(shared, data, now)
+    if known and data is None:
+        raise IntegrityError(
+            f"{shared.address} has no index, and version {known.version} was seen on {known.when}",
+            "It was emptied, or this is another place. Ask who keeps it.",
+        )
+    return None if data is None else _remembered(shared, data, known, now)
 
 
-def _believed(shared: Shared, data: bytes, now: dt.datetime) -> Snapshot:
-    known = seen.recall(shared.cache, shared.address)
-    what = f"the index of {shared.address}"
-    if shared.unsigned:
-        found = snapshot.open_unsigned(data, known, now, what=what)
-    else:
-        found = snapshot.open_(data, shared.roster, known, now, what=what)
+def _remembered(shared: Shared, data: bytes, known: Seen | None, now: dt.datetime) -> Snapshot:
+    found = _opened(shared, data, known, now)
     seen.remember(shared.cache, shared.address, found, now=now)
     return found
+
+
+def _opened(shared: Shared, data: bytes, known: Seen | None, now: dt.datetime) -> Snapshot:
+    what = f"the index of {shared.address}"
+    if shared.unsigned:
+        return snapshot.open_unsigned(data, known, now, what=what)
+    return snapshot.open_(data, shared.roster, known, now, what=what)
+
+
+def _version(shared: Shared, data: bytes, now: dt.datetime) -> int:
+    return _opened(shared, data, None, now).version
+
+
+def _last(shared: Shared, data: bytes, now: dt.datetime) -> bytes:
+    """The last version that was written, from one on: who wrote it may not have come to say that
+    it is."""
+    version = _version(shared, data, now)
+    while following := shared.objects.read(_history(shared, version + 1), LIMIT):
+        data, version = following, version + 1
+    return data
 
 
 def rows(shared: Shared, state: Snapshot, group: str) -> tuple[Row, ...]:
@@ -215,7 +231,10 @@ def _changed(shared: Shared, change: _Change, signer: Signer | None, now: dt.dat
     """Write the next version; another one is made when somebody else was first with it."""
     state = latest(shared, now=now)
     for _ in range(_TURNS):
-        state = _newest(shared, state, now)
+        known = seen.recall(shared.cache, shared.address)
+        version = state.version if state else 0
+        if (data := shared.objects.read(_history(shared, version + 1), LIMIT)) is not None:
+            state = _remembered(shared, _last(shared, data, now), known, now)
         shards, count = change(state)
         following = snapshot.following(state, count=count, shards=shards, now=now)
         sealed = snapshot.sign(following, signer) if signer else snapshot.unsigned(following)
@@ -229,13 +248,6 @@ def _changed(shared: Shared, change: _Change, signer: Signer | None, now: dt.dat
 
 def _history(shared: Shared, version: int) -> str:
     return shared.name(f"index/history/{version:010d}.json")
-
-
-def _newest(shared: Shared, state: Snapshot | None, now: dt.datetime) -> Snapshot | None:
-    """The last version that was written: who wrote it may not have come to say that it is."""
-    while data := shared.objects.read(_history(shared, state.version + 1 if state else 1), LIMIT):
-        state = _believed(shared, data, now)
-    return state
 
 
 def _repair(shared: Shared, mine: Snapshot) -> None:

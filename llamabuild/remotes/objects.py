@@ -39,7 +39,8 @@ _SLOWEST: Final = 100_000
 _PATIENCE: Final = 20.0
 _BLOCK: Final = 1 << 20
 _AT_ONCE: Final = 8
-_QUERY: Final = re.compile(r"\?\S*")
+_SECRETS: Final = re.compile(r"(?<=//)[^/@\s]+(?=@)|(?<=\?)\S+")
+"""User and password, and the query, in the addresses that errors repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +181,7 @@ class Objects:
         except FileNotFoundError:
             raise
         except (BaseError, OSError, ValueError) as error:
-            lines = _QUERY.sub("?…", str(error)).strip().splitlines() or [type(error).__name__]
-            raise FetchError(f"{self.address}: {name}: {lines[0][:300]}", _DOWN) from None
+            raise FetchError(f"{self.address}: {name}: {_said(error)}", _DOWN) from None
 
 
 _LYING: Final = "It is not a store of llamabuild's, or somebody damaged it."
@@ -204,7 +204,7 @@ def connect(address: str) -> Objects:
             "pip install 'llamabuild[team]'",
         ) from error
     if (folder := local_path(address)) is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         return Objects(address, LocalStore(folder.absolute()), writable=True)
     scheme = address.partition(":")[0].lower()
     if scheme not in _SCHEMES:
@@ -212,9 +212,21 @@ def connect(address: str) -> Objects:
     try:
         found = from_url(address, client_options=_CLIENT, retry_config=_RETRY)
     except (BaseError, ValueError) as error:
-        why = _QUERY.sub("?…", str(error)).strip().splitlines()[0]
-        raise ConfigError(f"{redact(address)}: {why}", _FORMS) from None
+        raise ConfigError(f"{redact(address)}: {_said(error)}", _FORMS) from None
     return Objects(address, found, writable=not scheme.startswith("http"))
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error, without secrets."""
+    lines = _SECRETS.sub("***", str(error)).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be a store: {error.strerror}", _FORMS) from error
 
 
 _FORMS: Final = "Use a folder, s3://bucket/prefix, gs://…, az://…, or https://… to read only."

@@ -28,7 +28,7 @@ def pair(name: str) -> tuple[Signer, PublicKey]:
     pem, raw = ed25519.generate()
     public = PublicKey(name=name, raw=raw)
     key, _ = ed25519.load(pem)
-    return Signer(keyid=public.keyid, key=key), public
+    return Signer(public=public, key=key), public
 
 
 def signer(name: str) -> Signer:
