@@ -28,7 +28,8 @@ def missing(
     requires: Requires, provides: Provides, exists: Callable[[str], bool] = _nowhere
 ) -> tuple[str, ...]:
     """What is missing for a result to run, empty when nothing is. ``exists`` tells whether there is
-    a file at a path as seen from the result's ``lib/``, for the result's own places."""
+    a file at a path, absolute or seen from the result's ``lib/``: its own places are looked at with
+    it."""
     if (requires.os, requires.arch) != (provides.os, provides.arch):
         made = _names(requires.os, requires.arch, requires.os != provides.os)
         here = _names(provides.os, provides.arch, requires.os != provides.os)

@@ -25,6 +25,7 @@ from llamabuild.audit.planned import (
 )
 from llamabuild.audit.versions import highest
 from llamabuild.backends import BACKENDS, Driver, cpu, cpu_sets
+from llamabuild.backends.cpu_table import names
 from llamabuild.model import Plan, Requires, Variant
 
 _TABLE: Final[dict[str, Any]] = data.load(data.package("matching/matching.toml"))
@@ -178,13 +179,15 @@ def _features(binary: Binary, plan: Plan) -> frozenset[str]:
 
 
 def _least(features: frozenset[str]) -> frozenset[str]:
-    """Features without those that come along with another of them.
+    """Features without those that come along with another of them and that no probe asks for.
 
     >>> sorted(_least(frozenset(["sse4_2", "sse4_1", "avx"]))), sorted(_least(frozenset(["ssse3"])))
     (['avx', 'sse4_2'], ['ssse3'])
+    >>> sorted(_least(frozenset(["sme", "sve", "bf16"])))
+    ['sme', 'sve']
     """
-    along = {also for one in features for also in TABLE["implies"].get(one, ()) if also != one}
-    return features - along
+    along = {also for one in features for also in TABLE["implies"].get(one, ())}
+    return features - along.difference(names())
 
 
 def _ordered(features: Iterable[str]) -> tuple[str, ...]:
@@ -209,8 +212,8 @@ def _unlooked(files: Iterable[Binary], plan: Plan) -> Iterator[str]:
         elif one.isa.asks or one.elf.dispatched:
             beyond = one.isa.features - allowed(plan, one.name, arch)
             if beyond:
-                names = ", ".join(sorted(beyond))
-                yield f"whether {one.path} runs {names} only where it is: it chooses at run time"
+                chosen = ", ".join(sorted(beyond))
+                yield f"whether {one.path} runs {chosen} only where it is: it chooses at run time"
 
 
 # --- code for devices ----------------------------------------------------------------------------
