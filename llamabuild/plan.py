@@ -15,7 +15,6 @@ from llamabuild import backends, choice, digest, flags, pins
 from llamabuild.backends import apple, cpu
 from llamabuild.errors import ConfigError, ToolMissing
 from llamabuild.model import (
-    Absence,
     Compiler,
     Flag,
     Hardware,
