@@ -62,7 +62,9 @@ def compiled(prefix: Path, name: str, *options: str, source: str = CODE) -> Path
 
 @pytest.fixture
 def prefix(tmp_path: Path) -> Path:
+    """A folder with a library for the CPU that needs nothing; tests make others."""
     (tmp_path / "prefix").mkdir()
+    compiled(tmp_path / "prefix", "libggml-cpu.so", source='extern "C" int cpu() { return 1; }')
     return tmp_path / "prefix"
 
 

@@ -37,7 +37,9 @@ def binary(name: str, *features: str, **facts: object) -> Binary:
 
 
 def of(plan: Plan, *files: Binary, unread: tuple[str, ...] = ()) -> Requires:
-    return measured(plan, Inventory(root=Path("/p"), binaries=files, unread=unread))
+    """What files require, with a library for the CPU among them."""
+    cpu = () if any("ggml-cpu" in one.name for one in files) else (binary("libggml-cpu.so"),)
+    return measured(plan, Inventory(root=Path("/p"), binaries=(*files, *cpu), unread=unread))
 
 
 def unlooked(file: Binary) -> Binary:
@@ -184,7 +186,26 @@ def test_code_that_cannot_be_opened_is_as_planned() -> None:
     plan = replace(made(CMAKE_HIP_ARCHITECTURES="gfx1100;gfx1030"), backends=("hip", "cpu"))
     found = of(plan, binary("libggml-hip.so", device_code=(sealed,)))
     assert found.device_code == (("gfx", "gfx1030"), ("gfx", "gfx1100"))
-    assert found.unknown == ("the code in lib/libggml-hip.so, which is compressed",)
+    assert found.unknown == ("which code for devices it has: the plan's stands for it",)
+
+
+def test_code_in_a_windows_library_is_as_planned() -> None:
+    """objdump tells no sections there."""
+    plan = made(system="windows", CMAKE_CUDA_ARCHITECTURES="89-real")
+    found = of(replace(plan, backends=("cuda", "cpu")), binary("ggml-cuda.dll"))
+    assert found.device_code == (("sass", "89"),)
+    assert found.unknown
+
+
+def test_files_that_nobody_can_read_require_what_was_planned() -> None:
+    """A Mac's, or Windows' where there is no objdump."""
+    mac = plans()["apple-m2-max", "auto"]
+    line = "lib/libggml-cpu.dylib: a Mach-O file: its contents were not looked at"
+    found = measured(mac, Inventory(root=Path("/p"), unread=(line,)))
+    assert found.features == mac.cpu_features != ()
+    assert found.versions == (("macOS", "15.0"),)
+    assert found.unknown[0] == line
+    assert len(found.unknown) == 2
 
 
 def test_vulkans_modules_are_for_every_device() -> None:
