@@ -252,6 +252,18 @@ def test_each_thing_that_changes_the_key_is_told(what: str) -> None:
     assert why_miss(kept, ZEN4)
 
 
+EVERY = list(planned.plans().values())
+PLACES = st.integers(0, len(EVERY) - 1)
+
+
+@given(PLACES, PLACES)
+def test_plans_have_one_key_when_nothing_is_to_be_explained(one: int, two: int) -> None:
+    first, second = EVERY[one], EVERY[two]
+    assert (plan.key(first) == plan.key(second)) == (why_miss(first, second) == ())
+    said = why_miss(first, second)
+    assert len(set(said)) == len(said) == len(why_miss(second, first))
+
+
 def test_no_two_changes_have_one_key() -> None:
     assert len({plan.key(kept) for kept, _ in CHANGES.values()}) == len(CHANGES)
 
