@@ -312,6 +312,22 @@ def test_own_code_comes_before_that_of_a_relative_and_before_ptx() -> None:
     assert [slower(one, made, here) for one in (own, kin, ptx)] == [False, True, True]
 
 
+def test_the_gpu_that_is_served_worst_decides() -> None:
+    devices = tuple(
+        Device(backend="cuda", name="x", architecture=arch, driver="580.65.06 (CUDA 13.0)")
+        for arch in ("86", "89")
+    )
+    here = replace(planned.provides("zen4-rtx4090"), devices=devices)
+    made = planned.plans()["zen4-rtx4090", "cuda-native"]
+    kin, split = (
+        Candidate(plan=made, requires=replace(expected(made), device_code=codes))
+        for codes in ((("sass", "80"),), (("sass", "89"), ("ptx", "80")))
+    )
+    assert expected_speed(kin, here)[0] == (2, 2)
+    assert expected_speed(split, here)[0] == (1, 3)
+    assert rank([split, kin], here) == (kin, split)
+
+
 def test_a_gpu_that_is_served_badly_weighs_more_than_the_cpu() -> None:
     here = replace(
         planned.provides("rtx-3090-and-5090"),
@@ -352,7 +368,10 @@ def test_the_order_is_total_and_depends_on_no_order(places: list[int], count: in
 
 
 def test_among_equals_the_newest_is_first() -> None:
-    old, new = (candidate("zen4-vm-gcc12", "cpu-native", created) for created in ("2025", "2026"))
+    old, new = (
+        candidate("zen4-vm-gcc12", "cpu-native", created, id)
+        for created, id in (("2025", "b"), ("2026", "a"))  # noqa: A001
+    )
     assert rank([old, new], ZEN4) == (new, old)
 
 
