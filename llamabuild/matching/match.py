@@ -17,7 +17,6 @@ from llamabuild.matching.provides import TABLE, Provides
 from llamabuild.model import Device, Requires
 
 _WORDS = {"GLIBC": "glibc"}
-_ALWAYS = ("cpu",)
 
 
 def _nowhere(path: str) -> bool:  # noqa: ARG001 - nothing is there
@@ -103,7 +102,7 @@ def _package(library: str, manager: str) -> str:
 def _devices(requires: Requires, provides: Provides) -> Iterator[str]:
     for name in requires.backends:
         devices = served(name, provides)
-        if not devices and name not in _ALWAYS:
+        if not devices:
             yield f"no device for {BACKENDS[name].TITLE} is here"
         for device in devices:
             yield from BACKENDS[name].fit(requires, device).missing

@@ -11,6 +11,7 @@ import pytest
 
 from llamabuild import audit, probe
 from llamabuild.audit import versions
+from llamabuild.backends import BACKENDS
 from llamabuild.host import LocalHost
 from llamabuild.matching import Provides, expected, measured, missing
 from llamabuild.matching import probe as provided
@@ -72,7 +73,7 @@ def prefix(tmp_path: Path) -> Path:
 def hardware(tmp_path_factory: pytest.TempPathFactory) -> Hardware:
     bare = probe.hardware(HOST, cache=tmp_path_factory.mktemp("cache"))
     features = probe.cpu_features.detect_features(HOST, "x86_64")
-    return probe.with_found(bare, {}, features)
+    return probe.with_found(bare, {"cpu": BACKENDS["cpu"].detect(HOST)}, features)
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,10 @@ HERE = Provides(
     versions=(("GLIBC", "2.36"), ("GLIBCXX", "3.4.30")),
     features=frozenset(("sse4_2", "avx")),
     libraries=frozenset(("libc.so.6", "libgomp.so.1")),
+    devices=(Device(backend="cpu", name="a CPU", architecture="x86_64"),),
     manager="apt",
 )
-BARE = Requires(os="linux", arch="x86_64", libc="glibc")
+BARE = Requires(os="linux", arch="x86_64", libc="glibc", backends=("cpu",))
 
 
 # --- the law: what is planned on a machine fits that machine -------------------------------------
