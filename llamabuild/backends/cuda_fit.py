@@ -61,14 +61,16 @@ def fit(requires: Requires, device: Device) -> Fit:
     if least and known and not runs(known, known_cuda(least)):
         return Fit(pace=NEVER, missing=(f"driver {least} needed, {here or known} is here",))
     codes = [(kind, name) for kind, name in requires.device_code if kind in _KINDS]
+    if not codes:
+        return Fit(pace=OWN)
+    readable = not known or reads(known, toolkit)
     paces = {code: _pace(*code, device) for code in codes}
-    readable = reads(known, toolkit)
-    pace = max((p for (k, _), p in paces.items() if k == "sass" or readable), default=OWN)
-    if not codes or pace != NEVER:
+    pace = max(pace if kind == "sass" or readable else NEVER for (kind, _), pace in paces.items())
+    if pace != NEVER:
         return Fit(pace=pace)
     if any(paces.values()):
-        why = f"PTX of CUDA {toolkit} needs a driver that knows it, {here or 'an unknown one'}"
-        return Fit(pace=NEVER, missing=(f"{why} is here",))
+        why = f"PTX of CUDA {toolkit} needs a driver that knows it, {here or known} is here"
+        return Fit(pace=NEVER, missing=(why,))
     one = capability_of(device.architecture)
     has = ", ".join(f"{kind} {name}" for kind, name in sorted(codes))
     missing = f"code for compute capability {one} or PTX ≤ {one} missing: has {has}"

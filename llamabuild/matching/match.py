@@ -17,7 +17,6 @@ from llamabuild.matching.provides import TABLE, Provides
 from llamabuild.model import Device, Requires
 
 _WORDS = {"GLIBC": "glibc"}
-_ALWAYS = ("cpu",)
 
 
 def _nowhere(path: str) -> bool:  # noqa: ARG001 - nothing is there
@@ -28,7 +27,8 @@ def missing(
     requires: Requires, provides: Provides, exists: Callable[[str], bool] = _nowhere
 ) -> tuple[str, ...]:
     """What is missing for a result to run, empty when nothing is. ``exists`` tells whether there is
-    a file at a path as seen from the result's ``lib/``, for the result's own places."""
+    a file at a path, absolute or seen from the result's ``lib/``: its own places are looked at with
+    it."""
     if (requires.os, requires.arch) != (provides.os, provides.arch):
         made = _names(requires.os, requires.arch, requires.os != provides.os)
         here = _names(provides.os, provides.arch, requires.os != provides.os)
@@ -102,7 +102,7 @@ def _package(library: str, manager: str) -> str:
 def _devices(requires: Requires, provides: Provides) -> Iterator[str]:
     for name in requires.backends:
         devices = served(name, provides)
-        if not devices and name not in _ALWAYS:
+        if not devices:
             yield f"no device for {BACKENDS[name].TITLE} is here"
         for device in devices:
             yield from BACKENDS[name].fit(requires, device).missing

@@ -14,6 +14,7 @@ from typing import Any, Final
 from llamabuild import data, packages
 from llamabuild.audit import versions
 from llamabuild.audit.planned import with_implied
+from llamabuild.backends.cpu_table import names
 from llamabuild.host import Host, Limits, RecordedHost
 from llamabuild.model import Device, Hardware
 
@@ -65,12 +66,18 @@ def probe(host: Host, hardware: Hardware) -> Provides:
         arch=hardware.arch,
         libc=kind,
         versions=(*glibc, *macos, *defined),
-        features=with_implied(one.name for one in hardware.cpu.features if one.usable),
+        features=_features(hardware),
         libraries=libraries,
         devices=hardware.devices,
         manager=packages.manager(host),
         unknown=tuple(filter(None, unknown)),
     )
+
+
+def _features(hardware: Hardware) -> frozenset[str]:
+    """The usable features, and those that nobody asks for because they come along with them."""
+    usable = frozenset(one.name for one in hardware.cpu.features if one.usable)
+    return usable | with_implied(usable).difference(names())
 
 
 def found(text: str, arch: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ commands holds them to, and eight whole results of three architectures had nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from llamabuild import data
@@ -25,6 +26,7 @@ from llamabuild.audit.planned import (
 )
 from llamabuild.audit.versions import highest
 from llamabuild.backends import BACKENDS, Driver, cpu, cpu_sets
+from llamabuild.backends.cpu_table import names
 from llamabuild.model import Plan, Requires, Variant
 
 _TABLE: Final[dict[str, Any]] = data.load(data.package("matching/matching.toml"))
@@ -67,24 +69,25 @@ def measured(plan: Plan, inventory: Inventory) -> Requires:
     """What a result requires, from the facts about its files. What could not be looked at is as
     planned, and ``unknown`` says so."""
     files = inventory.binaries
-    kernels = [one for one in files if not VARIANT.fullmatch(one.name)]
+    before = expected(plan)
+    if not any(KERNELS.fullmatch(one.name) for one in files):
+        why = "what its libraries for the CPU are: the plan stands for them"
+        return replace(before, unknown=(*inventory.unread, why))
     libraries = _libraries(files, plan)
     asked = _drivers(libraries, plan)
-    codes, sealed = _codes(files, plan)
-    return Requires(
-        os=plan.system,
-        arch=architecture(plan),
-        libc=plan.sysroot.partition(" ")[0],
+    codes, blind = _codes(files, plan)
+    common = [one for one in files if not VARIANT.fullmatch(one.name)]
+    return replace(
+        before,
         versions=(*_versions(files), *_system(plan)),
-        features=_ordered(name for one in kernels for name in _features(one, plan)),
+        features=_ordered(name for one in common for name in _features(one, plan)),
         variants=tuple(_variant(one, plan) for one in files if VARIANT.fullmatch(one.name)),
         libraries=libraries,
         places=_places(files, plan),
-        backends=plan.backends,
         device_code=codes,
         drivers=_least_drivers(asked),
         toolkits=_toolkits(asked),
-        unknown=(*inventory.unread, *_unlooked(files, plan), *sealed),
+        unknown=(*inventory.unread, *_unlooked(files, plan), *blind),
     )
 
 
@@ -178,13 +181,15 @@ def _features(binary: Binary, plan: Plan) -> frozenset[str]:
 
 
 def _least(features: frozenset[str]) -> frozenset[str]:
-    """Features without those that come along with another of them.
+    """Features without those that come along with another of them and that no probe asks for.
 
     >>> sorted(_least(frozenset(["sse4_2", "sse4_1", "avx"]))), sorted(_least(frozenset(["ssse3"])))
     (['avx', 'sse4_2'], ['ssse3'])
+    >>> sorted(_least(frozenset(["sme", "sve2", "bf16"])))
+    ['sme', 'sve2']
     """
-    along = {also for one in features for also in TABLE["implies"].get(one, ()) if also != one}
-    return features - along
+    along = {also for one in features for also in TABLE["implies"].get(one, ())}
+    return features - along.difference(names())
 
 
 def _ordered(features: Iterable[str]) -> tuple[str, ...]:
@@ -209,19 +214,22 @@ def _unlooked(files: Iterable[Binary], plan: Plan) -> Iterator[str]:
         elif one.isa.asks or one.elf.dispatched:
             beyond = one.isa.features - allowed(plan, one.name, arch)
             if beyond:
-                names = ", ".join(sorted(beyond))
-                yield f"whether {one.path} runs {names} only where it is: it chooses at run time"
+                chosen = ", ".join(sorted(beyond))
+                yield f"whether {one.path} runs {chosen} only where it is: it chooses at run time"
 
 
 # --- code for devices ----------------------------------------------------------------------------
 
 
 def _codes(
-    files: Iterable[Binary], plan: Plan
+    files: Sequence[Binary], plan: Plan
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """The code for devices, and what stands for code that could not be looked at."""
-    found = {one.path: {(x.kind, x.architecture) for x in one.device_code} for one in files}
-    codes = {pair for pairs in found.values() for pair in pairs if pair[0] not in _NOT_FOR_ONE}
-    sealed = [path for path, pairs in found.items() if _SEALED in pairs]
-    codes |= (planned_codes(plan) or frozenset()) if sealed else frozenset()
-    return tuple(sorted(codes)), tuple(f"the code in {one}, which is compressed" for one in sealed)
+    """The code for devices, and what stands for code that could not be looked at: in a compressed
+    bundle, or in a file whose sections are not known (Windows')."""
+    found = {(code.kind, code.architecture) for one in files for code in one.device_code}
+    codes = {pair for pair in found if pair[0] not in _NOT_FOR_ONE}
+    wanted = planned_codes(plan)
+    if wanted and (_SEALED in found or not any(one.elf.sections for one in files)):
+        why = "which code for devices it has: the plan's stands for it"
+        return tuple(sorted(codes | wanted)), (why,)
+    return tuple(sorted(codes)), ()

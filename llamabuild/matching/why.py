@@ -14,8 +14,11 @@ def why_miss(wanted: Plan, kept: Plan) -> tuple[str, ...]:
     """Everything that makes the keys of two plans differ, one sentence each; empty when they are
     equal."""
     mine, other = identity(wanted), identity(kept)
-    differing = [name for name in mine if mine[name] != other[name]]
-    return tuple(line for name in differing for line in _said(name, wanted, kept))
+    lines: list[str] = []
+    for name in (one for one in mine if mine[one] != other[one]):
+        said = tuple(_said(name, mine[name], other[name], wanted, kept))
+        lines += said or (f"{name}: in another order",)
+    return tuple(lines)
 
 
 def nearest(wanted: Plan, kept: Iterable[Plan]) -> tuple[Plan, tuple[str, ...]] | None:
@@ -25,10 +28,8 @@ def nearest(wanted: Plan, kept: Iterable[Plan]) -> tuple[Plan, tuple[str, ...]] 
     return min(pairs, key=lambda pair: len(pair[1]), default=None)
 
 
-def _said(name: str, wanted: Plan, kept: Plan) -> Iterator[str]:
-    """The sentences for one part of what is hashed."""
-    mine: Any = identity(wanted)[name]
-    other: Any = identity(kept)[name]
+def _said(name: str, mine: Any, other: Any, wanted: Plan, kept: Plan) -> Iterator[str]:  # noqa: ANN401 - what is hashed
+    """The sentences for one part of what is hashed, of which hashes alone would tell nothing."""
     if name == "flags":
         for flag in sorted(mine.keys() | other.keys()):
             if mine.get(flag) != other.get(flag):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from llamabuild import backends, recipes
-from llamabuild.backends import Backend, Evidence, Found
+from llamabuild.backends import Backend, Driver, Evidence, Found
+from llamabuild.backends.interface import NEVER
 from llamabuild.host import Host
+from llamabuild.model import Requires
 from tests.golden import machines
 from tests.unit.recorded import RecordedHost
 
@@ -81,3 +83,16 @@ def test_one_build_serves_one_device_and_none(name: str) -> None:
         for device in recorded.hardware.devices:
             if device.backend == name:
                 assert backend.together((device,)) is None
+
+
+@EVERY
+def test_of_what_is_not_known_nothing_is_asked(name: str) -> None:
+    """A result of which nothing is known runs on every device, and asks nothing of its driver."""
+    backend, bare = backends.BACKENDS[name], Requires(os="linux", arch="x86_64")
+    assert backend.driver((), ()) == Driver()
+    for recorded in machines().values():
+        for device in recorded.hardware.devices:
+            if device.backend == name:
+                fit = backend.fit(bare, device)
+                assert fit.pace > NEVER
+                assert fit.missing == ()
