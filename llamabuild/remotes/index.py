@@ -79,8 +79,8 @@ def latest(shared: Shared, *, now: dt.datetime) -> Snapshot | None:
     data = shared.objects.read(shared.name(LATEST), LIMIT)
     if known and (data is None or _version(shared, data, now) < known.version):
         # somebody who was slower has written over it: the history says what came then
-        data = shared.objects.read(_history(shared, known.version), LIMIT) or data
-        data = None if data is None else _last(shared, data, now)
+        later = shared.objects.read(_history(shared, known.version), LIMIT)
+        data = data if later is None else _last(shared, later, now)
     if known and data is None:
         raise IntegrityError(
             f"{shared.address} has no index, and version {known.version} was seen on {known.when}",

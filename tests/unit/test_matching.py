@@ -48,7 +48,7 @@ def test_what_is_planned_on_a_machine_would_run_there(recipe: str) -> None:
 
 def test_nothing_is_slower_than_itself() -> None:
     for (machine, _), made in planned.plans().items():
-        mine = Candidate(plan=made, requires=expected(made))
+        mine = Candidate(features=made.cpu_features, requires=expected(made))
         assert not slower(mine, made, planned.provides(machine))
 
 
@@ -60,7 +60,7 @@ def test_an_amx_build_is_refused_where_there_is_none() -> None:
     )
     zen = planned.plans()["zen4-vm-gcc12", "cpu-native"]
     assert missing(expected(zen), planned.provides("sapphire-rapids-vm-gcc12")) == ()
-    candidate = Candidate(plan=zen, requires=expected(zen))
+    candidate = Candidate(features=zen.cpu_features, requires=expected(zen))
     assert slower(candidate, amx, planned.provides("sapphire-rapids-vm-gcc12"))
 
 
@@ -268,7 +268,7 @@ ZEN4 = planned.provides("zen4-vm-gcc12")
 
 def candidate(machine: str, recipe: str, created: str = "", id: str = "") -> Candidate:  # noqa: A002
     made = planned.plans()[machine, recipe]
-    return Candidate(plan=made, requires=expected(made), created=created, id=id)
+    return Candidate(features=made.cpu_features, requires=expected(made), created=created, id=id)
 
 
 def test_a_build_with_variants_is_as_fast_as_the_best_that_runs() -> None:
@@ -291,7 +291,7 @@ def test_a_portable_build_is_slower_than_one_for_this_processor() -> None:
 def test_code_without_traces_of_a_feature_is_not_slower_for_it() -> None:
     """What was compiled for counts, as in ggml; what is measured decides whether it runs."""
     bare = replace(expected(MINE), features=("sse4_2",))
-    assert not slower(Candidate(plan=MINE, requires=bare), MINE, ZEN4)
+    assert not slower(Candidate(features=MINE.cpu_features, requires=bare), MINE, ZEN4)
 
 
 def test_own_code_comes_before_that_of_a_relative_and_before_ptx() -> None:
@@ -299,7 +299,7 @@ def test_own_code_comes_before_that_of_a_relative_and_before_ptx() -> None:
     made = planned.plans()["zen4-rtx4090", "cuda-native"]
 
     def with_code(*codes: tuple[str, str]) -> Candidate:
-        return Candidate(plan=made, requires=replace(expected(made), device_code=codes))
+        return Candidate(features=made.cpu_features, requires=replace(expected(made), device_code=codes))
 
     own, kin, ptx = (
         with_code(("sass", "89"), ("sass", "75")),
@@ -321,7 +321,7 @@ def test_the_gpu_that_is_served_worst_decides() -> None:
     here = replace(planned.provides("zen4-rtx4090"), devices=devices)
     made = planned.plans()["zen4-rtx4090", "cuda-native"]
     kin, split = (
-        Candidate(plan=made, requires=replace(expected(made), device_code=codes))
+        Candidate(features=made.cpu_features, requires=replace(expected(made), device_code=codes))
         for codes in ((("sass", "80"),), (("sass", "89"), ("ptx", "80")))
     )
     assert expected_speed(kin, here)[0] == (2, 2)
@@ -341,8 +341,8 @@ def test_a_gpu_that_is_served_badly_weighs_more_than_the_cpu() -> None:
     good = replace(expected(made), device_code=(("sass", "86"), ("sass", "120a")))
     bad = replace(expected(made), device_code=(("sass", "86"), ("ptx", "86")))
     plain = replace(made, cpu_features=())
-    best = Candidate(plan=plain, requires=good)
-    other = Candidate(plan=made, requires=bad)
+    best = Candidate(features=plain.cpu_features, requires=good)
+    other = Candidate(features=made.cpu_features, requires=bad)
     assert rank([other, best], here) == (best, other)
 
 

@@ -128,7 +128,7 @@ def test_json_does_not_depend_on_the_order_of_sets() -> None:
 
 def test_json_of_an_artifact_has_paths_and_the_wheel(tmp_path: Path) -> None:
     manifest = values.manifest("k", {"wheel/a.whl": "0" * 64, "bin/llama-cli": "1" * 64})
-    gone = Artifact(key="k", path=tmp_path / "gone", manifest=manifest)
+    gone = Artifact(key="k", id="i", path=tmp_path / "gone", manifest=manifest)
     answer = decoded(report.to_json(gone))
     assert answer["wheel"] == str(tmp_path / "gone" / "wheel" / "a.whl")
     assert answer["artifact"]["path"] == str(tmp_path / "gone")

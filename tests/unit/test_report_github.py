@@ -103,7 +103,7 @@ def artifact(folder: Path) -> Artifact:
     manifest = values.manifest("k", files)
     speed = (Speed(model="Q4 | tiny", threads=2, prompt=1766.2, generate=9.04),)
     manifest = replace(manifest, proof=replace(manifest.proof, speed=speed), seconds=271.6)
-    return Artifact(key="k", path=prefix, manifest=manifest)
+    return Artifact(key="k", id="i", path=prefix, manifest=manifest)
 
 
 def test_the_summary_is_appended_to(tmp_path: Path) -> None:

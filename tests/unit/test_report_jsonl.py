@@ -31,7 +31,7 @@ def test_events_come_back_whole() -> None:
 def test_the_end_is_an_event_too() -> None:
     stream = io.StringIO()
     reporter = JsonLines(stream)
-    artifact = Artifact(key="k", path=Path("/a/k"), manifest=values.manifest("k", {}))
+    artifact = Artifact(key="k", id="i", path=Path("/a/k"), manifest=values.manifest("k", {}))
     reporter.summary(artifact)
     reporter.failed(ConfigError("m", "h"))
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())

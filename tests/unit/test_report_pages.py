@@ -60,6 +60,7 @@ def artifact(folder: Path) -> Artifact:
     )
     prefix = values.prefix(folder / "with space")
     return Artifact(
+        id="i" * 64,
         key="ab" * 32, path=prefix, manifest=replace(manifest, plan=plan(), proof=proof)
     )
 

@@ -57,7 +57,7 @@ def test_a_signed_snapshot_is_opened() -> None:
 
 def test_states_follow_each_other() -> None:
     first = snapshot.following(None, count=0, shards={}, now=NOW)
-    assert (first.version, len(first.store), first.expires) == (1, 32, "2026-07-01T12:00:00Z")
+    assert (first.version, len(first.store), first.expires) == (1, 32, "2026-08-30T12:00:00Z")
     other = snapshot.following(None, count=0, shards={}, now=NOW)
     assert other.store != first.store
     later = snapshot.following(first, count=2, shards={"a": "b"}, now=NOW + DAY, lifetime=DAY)
@@ -151,7 +151,7 @@ def test_expiry_with_a_day_for_clocks() -> None:
     made = making.snapshot()
     end = NOW + snapshot.LIFETIME + DAY
     assert _open(_sealed(made, "anna"), now=end) == made
-    said = "expired on 2026-07-01T12:00:00Z; it is 2026-07-02T12:00:01Z here"
+    said = "expired on 2026-08-30T12:00:00Z; it is 2026-08-31T12:00:01Z here"
     _refused(made, said, now=end + SECOND)
     with pytest.raises(IntegrityError, match="expired") as caught:
         _open(_sealed(made, "anna"), noted(made, NOW), end + SECOND)
