@@ -65,8 +65,9 @@ def _wrong(name: str, why: str) -> IntegrityError:
 def unsafe(files: Mapping[str, File]) -> str:
     """What is wrong with the names and hashes of an artifact's files, or an empty string.
 
-    >>> unsafe({"../x": File(sha256="0" * 64, size=1)})
-    "'../x' is not a file of an artifact"
+    >>> file = File(sha256="0" * 64, size=1)
+    >>> unsafe({"wheel/a.whl": file, "../x": file}), unsafe({"wheel/a.whl": file})
+    ("'../x' is not a file of an artifact", '')
     """
     if sum(name.startswith("wheel/") for name in files) != 1:
         return "an artifact has one wheel"

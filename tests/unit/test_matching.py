@@ -299,7 +299,9 @@ def test_own_code_comes_before_that_of_a_relative_and_before_ptx() -> None:
     made = planned.plans()["zen4-rtx4090", "cuda-native"]
 
     def with_code(*codes: tuple[str, str]) -> Candidate:
-        return Candidate(features=made.cpu_features, requires=replace(expected(made), device_code=codes))
+        return Candidate(
+            features=made.cpu_features, requires=replace(expected(made), device_code=codes)
+        )
 
     own, kin, ptx = (
         with_code(("sass", "89"), ("sass", "75")),

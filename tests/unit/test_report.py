@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llamabuild import errors, events, report
 from llamabuild.errors import BuildFailed, Crash, LlamabuildError, ProofFailed
-from llamabuild.model import Artifact, Compiler, Feature
+from llamabuild.model import Artifact, Compiler, Feature, File
 from llamabuild.report.github import Github
 from llamabuild.report.jsonl import JsonLines
 from llamabuild.report.plain import Plain, Quiet
@@ -127,7 +127,13 @@ def test_json_does_not_depend_on_the_order_of_sets() -> None:
 
 
 def test_json_of_an_artifact_has_paths_and_the_wheel(tmp_path: Path) -> None:
-    manifest = values.manifest("k", {"wheel/a.whl": "0" * 64, "bin/llama-cli": "1" * 64})
+    manifest = values.manifest(
+        "k",
+        {
+            "wheel/a.whl": File(sha256="0" * 64, size=1024),
+            "bin/llama-cli": File(sha256="1" * 64, size=1024),
+        },
+    )
     gone = Artifact(key="k", id="i", path=tmp_path / "gone", manifest=manifest)
     answer = decoded(report.to_json(gone))
     assert answer["wheel"] == str(tmp_path / "gone" / "wheel" / "a.whl")

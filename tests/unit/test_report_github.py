@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llamabuild import events
 from llamabuild.errors import BuildFailed, ConfigError
-from llamabuild.model import Artifact, Speed
+from llamabuild.model import Artifact, File, Speed
 from llamabuild.report.github import Github, escaped, escaped_property, harmless
 from tests.unit import values
 
@@ -99,7 +99,10 @@ def test_no_output_of_a_tool_is_a_command(text: str) -> None:
 
 def artifact(folder: Path) -> Artifact:
     prefix = values.prefix(folder, "x" * 1024)
-    files = {"bin/llama-cli": "1" * 64, "wheel/a.whl": "ab" * 32}
+    files = {
+        "bin/llama-cli": File(sha256="1" * 64, size=1024),
+        "wheel/a.whl": File(sha256="ab" * 32, size=1024),
+    }
     manifest = values.manifest("k", files)
     speed = (Speed(model="Q4 | tiny", threads=2, prompt=1766.2, generate=9.04),)
     manifest = replace(manifest, proof=replace(manifest.proof, speed=speed), seconds=271.6)

@@ -14,6 +14,7 @@ from llamabuild.model import (
     Check,
     Device,
     Feature,
+    File,
     Flag,
     Plan,
     Remedy,
@@ -49,8 +50,17 @@ def plan() -> Plan:
     )
 
 
+FILES = {n: File(sha256="0" * 64, size=1024) for n in ("wheel/a.whl", "bin/llama-cli")}
+
+
 def artifact(folder: Path) -> Artifact:
-    manifest = values.manifest("ab" * 32, {"wheel/a.whl": "0" * 64, "bin/llama-cli": "1" * 64})
+    manifest = values.manifest(
+        "ab" * 32,
+        {
+            "wheel/a.whl": File(sha256="0" * 64, size=1024),
+            "bin/llama-cli": File(sha256="1" * 64, size=1024),
+        },
+    )
     proof = replace(
         manifest.proof,
         device="CPU: EPYC",
@@ -61,7 +71,9 @@ def artifact(folder: Path) -> Artifact:
     prefix = values.prefix(folder / "with space")
     return Artifact(
         id="i" * 64,
-        key="ab" * 32, path=prefix, manifest=replace(manifest, plan=plan(), proof=proof)
+        key="ab" * 32,
+        path=prefix,
+        manifest=replace(manifest, plan=plan(), proof=proof),
     )
 
 
@@ -150,5 +162,5 @@ def test_the_store_in_lines(tmp_path: Path) -> None:
     assert "llamabuild setup" in pages.store_page([])
     page = pages.store_page([artifact(tmp_path)])
     assert "abababababab" in page
-    assert page.splitlines()[-1] == "1 artifact, 2 B"
+    assert page.splitlines()[-1] == "1 artifact, 2.0 KiB"
     assert max(map(len, page.splitlines())) <= 100
