@@ -23,7 +23,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _EPILOG_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 wrong use or recipe, 3 hardware lacks what was asked for, "
     "4 a tool is missing, 5 fetching failed, 6 wrong hash or unsafe archive, 7 build failed, "
-    "8 proof failed, 9 store unusable, 10 disk full, 130 interrupted."
+    "8 proof failed, 9 store unusable, 10 disk full, 11 bindings and llama.cpp do not fit, "
+    "130 interrupted."
 )
 
 
