@@ -7,6 +7,7 @@ so are models. Symbolic links that stay inside are left out, as they are of arch
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import shutil
@@ -27,9 +28,10 @@ _FILES: Final = (".git", "*.gguf", "*.o", "*.pyc")
 def of(folder: Path) -> str:
     """SHA-256 over the files of a folder. Raises ConfigError for a link that leaves it, and for
     more than a source has."""
-    return digest.of_value(
-        [[name, digest.of_file(path), _is_program(path)] for name, path in _files(folder)]
-    )
+    with _readable(folder):
+        return digest.of_value(
+            [[name, digest.of_file(path), _is_program(path)] for name, path in _files(folder)]
+        )
 
 
 def copy(folder: Path, to: Path) -> None:
@@ -49,7 +51,7 @@ def _files(top: Path) -> Iterator[tuple[str, Path]]:
     """Names and paths of the files that count, sorted by their names."""
     found: dict[str, Path] = {}
     size = 0
-    for place, folders, files in os.walk(top, onerror=_refuse):
+    for place, folders, files in os.walk(top, onerror=_raise):
         here = Path(place)
         folders[:] = [name for name in folders if not _passed_over(here / name, top)]
         links = [name for name in (*folders, *files) if _is_link(here / name, top)]
@@ -88,5 +90,15 @@ def _is_link(path: Path, top: Path) -> bool:
     return True
 
 
-def _refuse(error: OSError) -> None:
-    raise ConfigError(f"{error.filename} cannot be read: {error.strerror}", "Make it readable.")
+def _raise(error: OSError) -> None:
+    raise error
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or folder} cannot be read: {error.strerror}", "Make it readable."
+        ) from error

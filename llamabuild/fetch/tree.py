@@ -24,7 +24,7 @@ from llamabuild import digest, facts, pins
 from llamabuild.errors import ConfigError, FetchError, IntegrityError
 from llamabuild.events import Emit, Noticed
 from llamabuild.fetch import contents, fetch, patch, unpinned, wheel
-from llamabuild.fetch.address import local_path, redact
+from llamabuild.fetch.address import redact
 from llamabuild.fetch.opener import Opener
 from llamabuild.fetch.place import disk, locked, room, sweep
 from llamabuild.fetch.transfer import Patience, Unavailable, WrongBytes
@@ -57,6 +57,7 @@ def replaced(
         _check(where.folder, where.shown)
         known = contents.of(where.folder)
     else:
+        where = where if where.name or where.sha256 else _hashed(where)
         known = _remembered(where, cache)
     if known and _place(_pin(pin, where, known), cache).is_dir():
         return _source(_pin(pin, where, known), cache)
@@ -71,6 +72,16 @@ def replaced(
             made = contents.of(found)
             _hold(where, known, made, cache, emit)
             return _joined(base, _pin(pin, where, made), found, cache, emit)
+
+
+def _hashed(where: Where) -> Where:
+    """A file on the disk may change as a folder does: it is known by what is in it now."""
+    try:
+        return replace(where, sha256=digest.of_file(Path(where.address)))
+    except OSError as error:
+        raise ConfigError(
+            f"{where.shown} cannot be read: {error.strerror}", "Make it readable."
+        ) from error
 
 
 def _pin(pin: Pin, where: Where, made: str) -> Pin:
@@ -139,39 +150,35 @@ def _check(tree: Path, shown: str) -> None:
 
 def _hold(where: Where, known: str, made: str, cache: Path, emit: Emit) -> None:
     """Remember what a name stands for, or refuse what it did not stand for before."""
-    if known and made != known:
-        if where.folder:
+    if where.folder:
+        if made != known:
             raise IntegrityError(
                 f"{where.shown} changed while it was read", "Run again when nobody writes there."
             )
+        return
+    fact = _fact(where, cache)
+    if known and made != known:
         raise IntegrityError(
-            f"llama.cpp {where.shown} has other files than it had before "
-            f"({made[:16]}, not {known[:16]})",
-            f"A tag or commit is never moved. If you trust the new one, remove {_fact(where, cache)}.",
+            f"llama.cpp {where.shown} has other files than before: {made[:16]}, not {known[:16]}",
+            f"A tag or commit is never moved. If you trust the new one, remove {fact}.",
         )
-    if not where.folder and not known:
-        facts.keep(_fact(where, cache), json.dumps({"of": where.shown, "tree": made}).encode())
+    if not known:
+        facts.keep(fact, json.dumps({"of": where.shown, "tree": made}).encode())
         if not where.sha256:
-            emit(
-                Noticed(
-                    message=f"llama.cpp {where.shown} was not seen before. Its files are "
-                    f"remembered as {made[:16]}, and others under this name will be refused."
-                )
-            )
+            said = f"its files are remembered as {made[:16]}, and others under this name refused."
+            emit(Noticed(message=f"llama.cpp {where.shown} was not seen before; {said}"))
 
 
 def _remembered(where: Where, cache: Path) -> str:
-    """The digest of the files that a name stood for before; empty for a name that is new, and for
-    a file on the disk that nobody gave a hash for: that one may change as a folder does."""
-    if where.sha256 or local_path(where.address) is None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return str(json.loads(_fact(where, cache).read_bytes())["tree"])
+    """The digest of the files that a name or a hash stood for before; empty for a new one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(_fact(where, cache).read_bytes())["tree"])
     return ""
 
 
 def _fact(where: Where, cache: Path) -> Path:
-    """Where it is remembered: by the hash of the archive, else by its address."""
-    return cache / "facts" / f"tree-{digest.of_value(where.sha256 or where.address)[:24]}.json"
+    """Where it is remembered: by the hash of the archive, else by its name."""
+    return cache / "facts" / f"tree-{digest.of_value(where.sha256 or where.name)[:24]}.json"
 
 
 def _joined(base: Source, pin: Pin, tree: Path, cache: Path, emit: Emit) -> Source:

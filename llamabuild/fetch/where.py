@@ -29,12 +29,14 @@ _HINT: Final = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """A llama.cpp that was asked for. Either ``folder`` is set or ``address``; ``sha256`` is that
-    of the archive, where it is known. ``commit`` and ``build_number`` go into what is built."""
+    of the archive, where it is known. ``name`` is what always stands for the same: a tag, a commit
+    or an address in the network. ``commit`` and ``build_number`` go into what is built."""
 
     shown: str
     folder: Path | None = None
     address: str = ""
     sha256: str = ""
+    name: str = ""
     commit: str = "unknown"
     build_number: int = 0
 
@@ -61,18 +63,19 @@ def understood(text: str, environ: Mapping[str, str]) -> Where:
             raise ConfigError(f"--llama-cpp {text}: a folder has no sha256", _HINT)
         return Where(shown=str(path), folder=path.absolute())
     if path is None or path.exists() or address.endswith(_ENDINGS):
-        where = address if path is None else str(path.absolute())
-        return _archive(where, sha256[1] if sha256 else "")
+        return _archive(address, path, sha256[1] if sha256 else "")
     return _reference(text, environ)
 
 
-def _archive(address: str, sha256: str) -> Where:
+def _archive(address: str, path: Path | None, sha256: str) -> Where:
     shown = redact(address)
     if not shown.endswith(_ENDINGS):
         raise ConfigError(f"--llama-cpp {shown} is no archive of a kind that is known", _HINT)
-    if (path := local_path(address)) is not None and not path.is_file():
+    if path is None:
+        return Where(shown=shown, address=address, sha256=sha256, name=address)
+    if not path.is_file():
         raise ConfigError(f"--llama-cpp {shown}: there is no such file", _HINT)
-    return Where(shown=shown, address=address, sha256=sha256)
+    return Where(shown=shown, address=str(path.absolute()), sha256=sha256)
 
 
 def _reference(text: str, environ: Mapping[str, str]) -> Where:
@@ -85,6 +88,7 @@ def _reference(text: str, environ: Mapping[str, str]) -> Where:
     return Where(
         shown=text,
         address=f"{base}/{_PROJECT}/archive/{text}.tar.gz",
+        name=text,
         commit=text,
         build_number=int(build[1]) if build else 0,
     )
