@@ -31,6 +31,7 @@ from llamabuild.model import (
 from llamabuild.proving import prove_in
 from llamabuild.toolchains import launcher
 from llamabuild.toolchains.launcher import Launcher
+from llamabuild.trees import Tree
 
 _LOGS_KEPT = 20
 
@@ -42,7 +43,7 @@ Prove = Callable[[Build, Path, Host, Emit], Proof]
 class Request:
     """What is wanted, and the machine it is wanted on: this one, or another (``elsewhere``), whose
     programs ``runner`` runs here where they would not run by themselves. ``compiler_cache`` is used
-    if it works."""
+    if it works. ``tree`` is a llama.cpp of the user's choice."""
 
     recipe: Recipe
     pin: Pin
@@ -52,6 +53,7 @@ class Request:
     elsewhere: bool = False
     runner: tuple[str, ...] = ()
     compiler_cache: Tool | None = None
+    tree: Tree | None = None
 
     def decide(self, course: heal.Course) -> Plan:
         """The plan on a course of healing."""
@@ -64,6 +66,8 @@ class Request:
             compiler=course.compiler,
             healed=course.remedies,
         )
+        if self.tree:
+            decided = self.tree.render(decided, self.hardware.arch)[0]
         return replace(decided, runner=self.runner)
 
 

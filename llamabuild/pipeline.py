@@ -17,6 +17,7 @@ from llamabuild import (
     provide,
     proving,
     store,
+    trees,
     wheels,
 )
 from llamabuild.attempts import Prove, Request
@@ -40,17 +41,23 @@ def provision(
     target: Target | None = None,
     toolchain: str = "auto",
     compiler_cache: str = "auto",
+    llama_cpp: str = "",
 ) -> Artifact:
     """A proved artifact for the recipe on this machine, or on the ``target``: the kept one, else a
     new one. ``toolchain`` is "auto" (what is missing is brought along), "machine" or a kit;
     ``compiler_cache`` is "auto" (one that is on PATH), "none" or "sccache" (brought along).
+    ``llama_cpp`` is a folder, an archive, a tag or a commit to use instead of the pin's own.
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
     provide.check(toolchain)
     means = provide.Means(asked=toolchain, host=host, cache=cache, emit=emit, offline=offline)
     with store.guarded(cache):
-        request = _request(recipe, pin, target, means, proof)
+        tree = None
+        if llama_cpp:
+            tree = trees.take(llama_cpp, pin, host=host, cache=cache, emit=emit, offline=offline)
+            pin = tree.pin
+        request = replace(_request(recipe, pin, target, means, proof), tree=tree)
         request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
         return _provision(request, pin, host=host, cache=cache, emit=emit, offline=offline)
 
@@ -99,6 +106,7 @@ def _provision(
         _say(wanted, host, emit)
         _say_how_long(wanted, cache, emit)
         source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)
+        trees.check(request.tree, wanted, host=host, cache=cache, emit=emit, offline=offline)
         return attempts.make(request, key, source, host=host, cache=cache, emit=emit)
 
 

@@ -16,6 +16,7 @@ from llamabuild.cli.shared import (
     main_group,
     settings,
     with_compiler_cache,
+    with_llama_cpp,
     with_toolchain,
 )
 from llamabuild.cli.shared import recipe as load_recipe
@@ -29,10 +30,11 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Tools(NamedTuple):
-    """What to build with, as the options say."""
+    """What to build with, and from which llama.cpp, as the options say."""
 
     toolchain: str
     compiler_cache: str
+    llama_cpp: str
 
 
 def _for_machine(command: _Command) -> _Command:
@@ -64,6 +66,7 @@ def _yes(command: Callable[..., Any]) -> Callable[..., Any]:
 @_for_machine
 @with_toolchain
 @with_compiler_cache
+@with_llama_cpp
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def setup(
@@ -73,6 +76,7 @@ def setup(
     runner: str | None,
     toolchain: str,
     compiler_cache: str,
+    llama_cpp: str,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -92,7 +96,7 @@ def setup(
             )
         if into:
             _check_environment(into, use)
-        tools = _Tools(toolchain, compiler_cache)
+        tools = _Tools(toolchain, compiler_cache, llama_cpp)
         artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
         if into:
             pipeline.install(
@@ -146,6 +150,7 @@ def _provision(
             target=target,
             toolchain=tools.toolchain,
             compiler_cache=tools.compiler_cache,
+            llama_cpp=tools.llama_cpp,
         )
 
     try:
@@ -165,6 +170,7 @@ def _provision(
 @_for_machine
 @with_toolchain
 @with_compiler_cache
+@with_llama_cpp
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def build(
@@ -173,6 +179,7 @@ def build(
     runner: str | None,
     toolchain: str,
     compiler_cache: str,
+    llama_cpp: str,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -183,7 +190,7 @@ def build(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        tools = _Tools(toolchain, compiler_cache)
+        tools = _Tools(toolchain, compiler_cache, llama_cpp)
         target = _target(machine, runner)
         artifact = _provision(use, recipe, target, tools, yes=yes, offline=offline)
         use.reporter.summary(artifact)

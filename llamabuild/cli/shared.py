@@ -78,6 +78,17 @@ def with_compiler_cache(command: _Command) -> _Command:
     )(command)
 
 
+def with_llama_cpp(command: _Command) -> _Command:
+    """``--llama-cpp`` for a command."""
+    return click.option(
+        "--llama-cpp",
+        metavar="WHERE",
+        default="",
+        help="Another llama.cpp under the same Python bindings: a folder, an archive or its "
+        "address, a tag (b1234) or a commit. Refused (exit code 11) where the two do not fit.",
+    )(command)
+
+
 @contextlib.contextmanager
 def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Settings]:
     """Everything a command needs; failures are reported here, once, and become exit codes."""
