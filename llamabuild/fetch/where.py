@@ -53,6 +53,8 @@ def understood(text: str, environ: Mapping[str, str]) -> Where:
     sha256 = _HASH.fullmatch(fragment)
     if fragment and not sha256:
         raise ConfigError(f"--llama-cpp {redact(text)}: what follows '#' is no sha256", _HINT)
+    if not address:
+        return _reference(text, environ)
     path = local_path(address)
     if path is None and not re.match(r"https?:", address, re.IGNORECASE):
         raise ConfigError(
