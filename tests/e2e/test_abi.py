@@ -1,5 +1,5 @@
 """The Python bindings held against real llama.cpp trees, their own and others, and one of another
-tree built under them. It fetches three more sources and compiles, so it is done when asked for:
+tree built under them. It fetches four more sources and compiles, so it is done when asked for:
 ``make e2e-abi``."""
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llamabuild import abi, fetch, pins
+from llamabuild.abi import bindings, compare, headers
+from llamabuild.abi.declarations import Declarations, Scalar
 from llamabuild.errors import FetchError
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
@@ -23,15 +26,18 @@ from tests.e2e.conftest import Run
 pytestmark = pytest.mark.llama
 asked_for = pytest.mark.skipif(
     os.environ.get("LLAMABUILD_E2E") != "abi",
-    reason="fetches 210 MB and compiles; LLAMABUILD_E2E=abi (make e2e-abi) asks for it",
+    reason="fetches 280 MB and compiles; LLAMABUILD_E2E=abi (make e2e-abi) asks for it",
 )
 MORE = {
     "0.3.32": (70308017, "b06502361770f82eb08b7f1a192eb084b9ead2b88fe32cda8c397a2782eabde6"),
+    "0.3.33": (70533021, "369ba03d02caaef42c1ed07bbdc454f7436e47c7675b8b9757fa13fbac6acd92"),
     "0.3.35": (74868054, "1139dbb54509074b70893fab8554e3b079aa9f4d312058ce4018ef0019e3de12"),
 }
 """Size and SHA-256 of sources that are no pins."""
 KNOWN = "llama_opt_params: field 6 is optimizer_type (enum) in the header, the bindings end before"
 """What the bindings get wrong about their own header, in all of these versions."""
+ODD = Scalar(kind="int", size=3, signed=True)
+"""A type that nothing has."""
 OVER = {
     "0.3.28": (
         "llama_model_params: field 5 is load_mode (int32) in the bindings and main_gpu (int32)",
@@ -84,9 +90,9 @@ def version(number: str, cache: Path) -> Source:
         pytest.skip(f"{number} cannot be had here: {error.message}")
 
 
-def found(bindings: Source, tree: Path, carried: Source | None = None) -> tuple[str, ...]:
+def found(python: Source, tree: Path, carried: Source | None = None) -> tuple[str, ...]:
     own = carried.tree if carried else None
-    return abi.mismatches(bindings.root / "llama_cpp", tree, cc="cc", host=LocalHost(), carried=own)
+    return abi.mismatches(python.root / "llama_cpp", tree, cc="cc", host=LocalHost(), carried=own)
 
 
 def test_the_default_bindings_and_their_own_tree(source: Source) -> None:
@@ -112,12 +118,73 @@ def test_an_older_tree_is_refused_by_name(number: str, cache: Path, source: Sour
 
 
 @asked_for
+def test_a_newer_tree_that_fits_is_accepted(cache: Path) -> None:
+    older, newer = version("0.3.32", cache), version("0.3.33", cache)
+    header = (older.tree / "include/llama.h").read_bytes()
+    assert header != (newer.tree / "include/llama.h").read_bytes()
+    assert found(older, newer.tree, older) == ()
+    assert len(found(newer, older.tree, newer)) == 2  # the other way round it does not
+
+
+@asked_for
 @pytest.mark.parametrize("number", OVER)
 def test_a_newer_tree_is_refused_by_name(number: str, cache: Path, source: Source) -> None:
     older = version(number, cache)
     said = found(older, source.tree, older)
     print(f"\n{number} over 0.3.36:", *said, sep="\n")
     assert any(sentence.startswith("llama_model_params: field ") for sentence in said)
+
+
+def test_no_field_function_or_argument_is_passed_over(source: Source) -> None:
+    """Each thing that the bindings restate, changed alone in what was read of the header."""
+    texts = {one: (source.root / "llama_cpp" / f"{one}.py") for one in ("llama_cpp", "mtmd_cpp")}
+    ours = bindings.read((name, path.read_text()) for name, path in texts.items())
+    names = ["llama.h", "mtmd.h", "mtmd-helper.h"]
+    header = headers.read(source.tree, names, cc="cc", host=LocalHost())
+    known = compare.mismatches(ours, header)
+    changed = [*records(ours, header), *signatures(ours, header), *numbers(ours, header)]
+    for what, one in changed:
+        said = set(compare.mismatches(ours, one)) - set(known)
+        assert any(sentence.startswith((f"{what}:", f"{what} ")) for sentence in said), what
+    print(f"\n{len(changed)} changes of the header, each refused by name")
+    assert len(changed) > 2500
+
+
+def records(ours: Declarations, header: Declarations) -> Iterator[tuple[str, Declarations]]:
+    for name in ours.records.keys() & header.records.keys() - {KNOWN.partition(":")[0]}:
+        members = header.records[name].members or ()
+        assert members
+        for at, one in enumerate(members):
+            for new in (
+                (),
+                (replace(one, name=f"{one.name}_2"),),
+                (replace(one, type=ODD),),
+                (replace(one, name="new"), one),
+            ):
+                record = replace(
+                    header.records[name], members=(*members[:at], *new, *members[at + 1 :])
+                )
+                yield name, replace(header, records={**header.records, name: record})
+
+
+def signatures(ours: Declarations, header: Declarations) -> Iterator[tuple[str, Declarations]]:
+    for name in ours.functions:
+        left = {key: value for key, value in header.functions.items() if key != name}
+        yield name, replace(header, functions=left)
+        said = header.functions[name]
+        longer = replace(said, arguments=(*said.arguments, ODD))
+        others = [replace(said, result=ODD), longer]
+        for at in range(len(said.arguments)):
+            before, after = said.arguments[:at], said.arguments[at + 1 :]
+            others.append(replace(said, arguments=(*before, ODD, *after)))
+        for other in others:
+            yield name, replace(header, functions={**left, name: other})
+
+
+def numbers(ours: Declarations, header: Declarations) -> Iterator[tuple[str, Declarations]]:
+    for name in ours.constants.keys() & header.constants.keys():
+        smaller = {**header.constants, name: header.constants[name] - 1}
+        yield name, replace(header, constants=smaller)
 
 
 @pytest.fixture
