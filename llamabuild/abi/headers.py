@@ -21,6 +21,7 @@ from llamabuild.host import Host, Limits
 _FOLDERS: Final = ("include", "ggml/include", "tools/mtmd", ".")
 """Where headers are in a tree; the last for those of before July 2024."""
 _DEFINE: Final = re.compile(r"#define (\w+) +(\S.*)")
+_UNDEFINE: Final = re.compile(r"#undef (\w+)")
 _LINE: Final = re.compile(r'# \d+ "(?P<file>[^"]*)"')
 _LIMITS: Final = Limits(seconds=60)
 _LONGEST: Final = 300  # characters of what a compiler says
@@ -52,8 +53,9 @@ def preprocessed(tree: Path, names: Iterable[str], *, cc: str, host: Host) -> st
     text = "".join(f'#include "{name}"\n' for name in names)
     ended = host.run([*argv, "-x", "c", "-"], limits=_LIMITS, stdin=text, cwd=tree)
     if ended.code != 0 or ended.timed_out:
-        said = next((line for line in ended.err.splitlines() if "error" in line), ended.err)
-        raise Unreadable(f"{cc} cannot preprocess them: {said.strip()[:_LONGEST] or ended.code}")
+        lines = ended.err.strip().splitlines() or [f"exit code {ended.code}"]
+        said = next((line for line in lines if "error" in line), lines[0])
+        raise Unreadable(f"{cc} cannot preprocess them: {said[:_LONGEST]}")
     return ended.out
 
 
@@ -69,6 +71,8 @@ def parse(text: str) -> Declarations:
     for line in text.splitlines():
         if match := _DEFINE.match(line):
             macros[match[1]] = match[2]
+        elif match := _UNDEFINE.match(line):
+            macros.pop(match[1], None)
         lines.append("" if line.startswith("#") and not _LINE.match(line) else line)
     try:
         return gather(CParser().parse("\n".join(lines)), macros)

@@ -357,6 +357,8 @@ def test_headers_that_are_not_understood_are_an_error(text: str) -> None:
         ("#define X (-FLAG)\n", -8),
         ("#define Y 3\n#define X (Y + Y)\n", 6),
         ("#define X X\n", None),
+        ("#define X 3\n#undef X\n", None),
+        ("#define X 3\n#undef X\n#define X 4\n", 4),
         ("#define X 1.5f\n", None),
         ('#define X "text"\n', None),
     ],
