@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ def _expanded(
     if not _NUMBER.fullmatch(text):
         return None
     known = dict(names)
-    for word in re.findall(r"[A-Za-z_]\w*", text):
+    for word in set(re.findall(r"[A-Za-z_]\w*", text)):
         if word in macros and word not in outer | {name}:
             value = _expanded(word, macros, names, outer | {name})
             if value is not None:
@@ -95,7 +96,8 @@ def _constant(node: c_ast.Constant) -> int:
     elif "int" in node.type:
         digits = _SUFFIX.sub("", node.value)
         octal = len(digits) > 1 and digits.isdigit() and digits[0] == "0"
-        return int(digits, 8 if octal else 0)
+        with contextlib.suppress(ValueError):  # 08, or more digits than Python reads
+            return int(digits, 8 if octal else 0)
     raise Unsupported(node)
 
 

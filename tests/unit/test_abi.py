@@ -338,6 +338,9 @@ def test_nothing_of_the_bindings_is_run() -> None:
         "class x { public: int a; };",
         "enum e { A = f(3) };",
         "__int128 f(void);",
+        "enum e { A = 08 };",
+        "int a[" + "9" * 5000 + "];",
+        "typedef struct { int a; } t; int f(struct { int a; } x);",
     ],
 )
 def test_headers_that_are_not_understood_are_an_error(text: str) -> None:
