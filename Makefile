@@ -7,7 +7,7 @@ BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
 .PHONY: help setup test check unit golden fuzz versions look mutants kills bench rebuild \
-	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows clean
+	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ look: .venv/ready  ## how long probe, plan and a fleet of 200 machines take
 
 mutants: .venv/ready  ## 77 broken builds and surroundings, each caught by the proof? (about 30 minutes)
 	$(BIN)/python -m tests.mutants
+
+e2e-abi: .venv/ready  ## bindings held against other llama.cpp trees, and one built under them (15 minutes)
+	LLAMABUILD_E2E=abi $(BIN)/pytest -s tests/e2e/test_abi.py
 
 e2e-vulkan: .venv/ready  ## Vulkan from nothing to a proof on a Vulkan device, software will do (20 minutes)
 	LLAMABUILD_E2E=vulkan $(BIN)/pytest -s tests/e2e/test_vulkan.py

@@ -6,7 +6,6 @@ import datetime as dt
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import llamabuild
@@ -16,55 +15,17 @@ from llamabuild.events import Emit, Healed, StepFailed, Warned
 from llamabuild.host import Host
 from llamabuild.model import (
     Artifact,
-    Build,
-    Hardware,
     Manifest,
-    Pin,
     Plan,
     Proof,
-    Recipe,
     Source,
-    Tool,
-    Toolchain,
     Trial,
 )
-from llamabuild.proving import prove_in
+from llamabuild.request import Prove, Request
 from llamabuild.toolchains import launcher
 from llamabuild.toolchains.launcher import Launcher
 
 _LOGS_KEPT = 20
-
-
-Prove = Callable[[Build, Path, Host, Emit], Proof]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is wanted, and the machine it is wanted on: this one, or another (``elsewhere``), whose
-    programs ``runner`` runs here where they would not run by themselves. ``compiler_cache`` is used
-    if it works."""
-
-    recipe: Recipe
-    pin: Pin
-    hardware: Hardware
-    toolchain: Toolchain
-    prove: Prove = field(default=prove_in)
-    elsewhere: bool = False
-    runner: tuple[str, ...] = ()
-    compiler_cache: Tool | None = None
-
-    def decide(self, course: heal.Course) -> Plan:
-        """The plan on a course of healing."""
-        decided = plan.plan(
-            self.recipe,
-            self.pin,
-            self.hardware,
-            self.toolchain,
-            without=course.without,
-            compiler=course.compiler,
-            healed=course.remedies,
-        )
-        return replace(decided, runner=self.runner)
 
 
 def make(
@@ -157,7 +118,7 @@ def _attempt(
                     launcher=_launcher(request, course, decided, host, work, emit),
                     at_most=course.jobs,
                 )
-            proof = request.prove(built, work, host, emit)
+            proof = _prove(request)(built, work, host, emit)
         except (BuildFailed, ProofFailed) as failure:
             raise _with_log(failure, work / "build.log", cache) from failure
         held = audit.look(built.prefix, host, instructions=proving.with_kernels)
@@ -184,6 +145,10 @@ def _attempt(
             requested=key,
             healed=course.remedies,
         )
+
+
+def _prove(request: Request) -> Prove:
+    return request.prove or (proving.prove_here if request.elsewhere else proving.prove_in)
 
 
 def _launcher(

@@ -111,4 +111,15 @@ class DiskFull(LlamabuildError):
     exit_code = 10
 
 
+class AbiMismatch(LlamabuildError):
+    """The Python bindings are for another llama.cpp than the one under them. ``mismatches`` are
+    all the differences, a sentence each."""
+
+    exit_code = 11
+
+    def __init__(self, message: str, hint: str = "", *, mismatches: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.mismatches = mismatches
+
+
 INTERRUPTED = 130

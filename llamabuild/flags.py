@@ -30,7 +30,9 @@ def common(
         Flag(
             name="LLAMA_BUILD_COMMIT",
             value=pin.commit[:9],
-            why="the commit that the pinned source was made from",
+            why="what is known of the commit of the llama.cpp that was asked for"
+            if pin.replaced
+            else "the commit that the pinned source was made from",
         ),
     )
 

@@ -206,12 +206,15 @@ class Pin(Archive):
 
     ``commit`` and ``build_number`` are those of the llama.cpp tree inside. ``patches`` are applied
     in their order whenever it is unpacked: a pin is one tree, whatever machine it is for.
+    ``replaced`` is the digest of a llama.cpp tree that stands in place of the one inside; empty
+    when the archive's own does.
     """
 
     commit: str
     build_number: int
     tree: str = "vendor/llama.cpp"
     patches: tuple[Patch, ...] = ()
+    replaced: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,10 @@ from llamabuild import data, digest
 from llamabuild.errors import ConfigError, IntegrityError
 from llamabuild.model import Patch, Pin
 
-_KEYS: Final = {field.name: field for field in dataclasses.fields(Pin) if field.name != "name"}
+_NOT_WRITTEN: Final = ("name", "replaced")  # the table's own name; what a command line asks for
+_KEYS: Final = {
+    field.name: field for field in dataclasses.fields(Pin) if field.name not in _NOT_WRITTEN
+}
 _REQUIRED: Final = {
     name for name, field in _KEYS.items() if field.default is dataclasses.MISSING
 }  # an address without size and sha256 is never accepted: both are among them
@@ -62,9 +65,11 @@ def pin(name: str, path: Path | None = None) -> Pin:
 
 
 def identity(pin: Pin) -> str:
-    """The hash of the source tree that a pin gives: the archive's own, or one of the archive's and
-    its patches'."""
+    """The hash of the source tree that a pin gives: the archive's own, or one of the archive's, its
+    patches' and that of the llama.cpp tree which was put into it."""
     patches = [patch.sha256 for patch in pin.patches]
+    if pin.replaced:
+        return digest.of_value([pin.sha256, *patches, {"tree": pin.replaced}])
     return digest.of_value([pin.sha256, *patches]) if patches else pin.sha256
 
 

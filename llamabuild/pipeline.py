@@ -1,34 +1,27 @@
-"""The sentence: look, decide, fetch, build, prove, keep. And heal on the way."""
+"""The sentence: look, decide, fetch, build, prove, keep. And heal on the way.
+
+What building and proving takes is imported where they begin: most runs find what they want, and
+must not wait for it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llamabuild import (
-    adoption,
-    attempts,
-    cmake,
-    elsewhere,
-    estimate,
-    fetch,
-    heal,
-    plan,
-    provide,
-    proving,
-    reuse,
-    store,
-    wheels,
-)
-from llamabuild.attempts import Prove, Request
+from llamabuild import adoption, cmake, elsewhere, heal, plan, provide, reuse, store
 from llamabuild.elsewhere import Target
 from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Build, Pin, Plan, Proof, Recipe
 from llamabuild.provide import Means
-from llamabuild.proving import prove_in
+from llamabuild.request import Prove, Request
 from llamabuild.reuse import Policy, Want
+
+if TYPE_CHECKING:
+    from llamabuild.trees import Tree
 
 _ALONE = Policy()
 
@@ -41,16 +34,18 @@ def provision(
     cache: Path,
     emit: Emit,
     offline: bool = False,
-    proof: Prove = prove_in,
+    proof: Prove | None = None,
     target: Target | None = None,
     toolchain: str = "auto",
     compiler_cache: str = "auto",
+    llama_cpp: str = "",
     policy: Policy = _ALONE,
 ) -> Artifact:
     """A proved artifact for the recipe on this machine, or on the ``target``: one that is there, as
     the ``policy`` says, else a new one. ``toolchain`` is "auto" (what is missing is brought along),
     "machine" or a kit; ``compiler_cache`` is "auto" (one that is on PATH), "none" or "sccache"
-    (brought along).
+    (brought along). ``llama_cpp`` is a folder, an archive, a tag or a commit to use instead of the
+    pin's own.
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
@@ -58,7 +53,9 @@ def provision(
     reuse.check(policy.reuse)
     means = provide.Means(asked=toolchain, host=host, cache=cache, emit=emit, offline=offline)
     with store.guarded(cache):
-        request = _request(recipe, pin, target, means, proof)
+        tree = _tree(llama_cpp, pin, means)
+        pin = tree.pin if tree else pin
+        request = replace(_request(recipe, pin, target, means, proof), tree=tree)
         request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
         wanted = request.decide(heal.Course())
         want = Want(
@@ -72,8 +69,24 @@ def provision(
         return _provision(request, want, policy, pin, offline=offline)
 
 
+def _tree(llama_cpp: str, pin: Pin, means: Means) -> Tree | None:
+    """The llama.cpp that was named, if any was."""
+    if not llama_cpp:
+        return None
+    from llamabuild import trees
+
+    return trees.take(
+        llama_cpp,
+        pin,
+        host=means.host,
+        cache=means.cache,
+        emit=means.emit,
+        offline=means.offline,
+    )
+
+
 def _request(
-    recipe: Recipe, pin: Pin, target: Target | None, means: Means, proof: Prove
+    recipe: Recipe, pin: Pin, target: Target | None, means: Means, proof: Prove | None
 ) -> Request:
     """What is wanted, with the machine that it is wanted on."""
     if target is None:
@@ -87,7 +100,7 @@ def _request(
         pin=pin,
         hardware=found.hardware,
         toolchain=found.toolchain,
-        prove=proving.prove_here if proof is prove_in else proof,
+        prove=proof,
         elsewhere=True,
         runner=found.runner,
     )
@@ -106,25 +119,33 @@ def _look_elsewhere(recipe: Recipe, target: Target, means: Means) -> elsewhere.F
 def _provision(
     request: Request, want: Want, policy: Policy, pin: Pin, *, offline: bool
 ) -> Artifact:
-    host, cache, emit = want.host, want.cache, want.emit
     first = Policy(reuse="never" if policy.reuse == "never" else "exact")
     if kept := _kept(want, first):
         return kept
-    with store.locked(cache, want.key, emit):
+    with store.locked(want.cache, want.key, want.emit):
         if kept := _kept(want, policy):
             return kept
-        _say(want.plan, host, emit)
-        _say_how_long(want.plan, cache, emit)
-        source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)
-        return attempts.make(
-            request,
-            want.key,
-            source,
-            kept=lambda decided: _kept(replace(want, plan=decided, key=plan.key(decided)), first),
-            host=host,
-            cache=cache,
-            emit=emit,
-        )
+        return _made(request, want, first, pin, offline=offline)
+
+
+def _made(request: Request, want: Want, first: Policy, pin: Pin, *, offline: bool) -> Artifact:
+    """Fetch, build, prove, keep. What a remedy leads to may be there already: ``first`` says."""
+    from llamabuild import attempts, fetch, trees
+
+    host, cache, emit = want.host, want.cache, want.emit
+    _say(want.plan, host, emit)
+    _say_how_long(want.plan, cache, emit)
+    source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)
+    trees.check(request.tree, want.plan, host=host, cache=cache, emit=emit, offline=offline)
+    return attempts.make(
+        request,
+        want.key,
+        source,
+        kept=lambda decided: _kept(replace(want, plan=decided, key=plan.key(decided)), first),
+        host=host,
+        cache=cache,
+        emit=emit,
+    )
 
 
 def _kept(want: Want, policy: Policy) -> Artifact | None:
@@ -156,6 +177,8 @@ def _say(wanted: Plan, host: Host, emit: Emit) -> None:
 
 
 def _say_how_long(wanted: Plan, cache: Path, emit: Emit) -> None:
+    from llamabuild import estimate
+
     kept = (one.manifest for one in store.artifacts(cache, emit))
     if takes := estimate.seconds(wanted, kept):
         emit(Noticed(message=f"Builds like this one have taken {estimate.minutes(takes)} here."))
@@ -177,12 +200,16 @@ def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
         return _proved_again(artifact, host=host, cache=cache, emit=emit)
 
     def here() -> bool:
+        from llamabuild import proving
+
         return proving.visible(artifact.manifest.plan, host)
 
     adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove, here=here)
 
 
 def _proved_again(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
+    from llamabuild import proving, wheels
+
     with store.guarded(cache), store.workdir(cache) as work:
         needed = wheels.requirements_of(artifact.wheel)
         proving.environment(work, needed, host=host, cache=cache)
@@ -191,6 +218,8 @@ def _proved_again(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) ->
 
 def install(artifact: Artifact, folder: Path, *, host: Host, cache: Path, emit: Emit) -> Proof:
     """Install the artifact's wheel into a virtual environment and prove it there."""
+    from llamabuild import proving, wheels
+
     python = wheels.interpreter_of(folder, host)
     wheels.install(artifact.wheel, python, host)
     emit(Noticed(message=f"Installed {artifact.wheel.name} into {folder}"))

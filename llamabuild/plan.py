@@ -111,7 +111,9 @@ def in_words_of(
         options,
         arch,
         family=plan.compiler.family,
-        tree=f"llama.cpp of {plan.pin.name} {plan.pin.version}",
+        tree="the llama.cpp that was asked for"
+        if plan.pin.replaced
+        else f"llama.cpp of {plan.pin.name} {plan.pin.version}",
     )
     sources, moved = dialect.render_sources(plan.source_options, exists)
     features = tuple(name for name in plan.cpu_features if name not in said.lost)

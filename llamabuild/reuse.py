@@ -13,17 +13,18 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from llamabuild import adoption, matching, remotes, store
+from llamabuild import adoption, store
 from llamabuild.errors import ConfigError, FetchError, IntegrityError
 from llamabuild.events import Emit, Noticed, Warned
 from llamabuild.host import Host
-from llamabuild.matching import Candidate, Provides
 from llamabuild.model import Artifact, Hardware, Plan
-from llamabuild.remotes import Shared
-from llamabuild.store import catalogue
-from llamabuild.store.catalogue import Row
+
+if TYPE_CHECKING:
+    from llamabuild.matching import Candidate, Provides
+    from llamabuild.remotes import Shared
+    from llamabuild.store.catalogue import Row
 
 POLICIES: Final = ("auto", "exact", "compatible", "never")
 
@@ -62,7 +63,7 @@ def offers(want: Want, policy: Policy) -> Iterator[Artifact]:
     if policy.reuse == "never":
         return
     yield from store.found(want.cache, want.key, want.emit)
-    shelves = tuple(_shelves(want, policy.stores))
+    shelves = tuple(_shelves(want, policy.stores)) if policy.stores else ()
     for shelf in shelves:
         for row in shelf.rows:
             if row.key == want.key and (pulled := _pulled(shelf.shared, row, want.emit)):
@@ -80,6 +81,8 @@ class _Shelf:
 
 
 def _shelves(want: Want, stores: Iterable[Shared]) -> Iterator[_Shelf]:
+    from llamabuild import matching, remotes
+
     group = matching.group(want.plan)
     now = dt.datetime.now(tz=dt.timezone.utc)
     for shared in stores:
@@ -92,6 +95,8 @@ def _shelves(want: Want, stores: Iterable[Shared]) -> Iterator[_Shelf]:
 
 def _pulled(shared: Shared | None, row: Row, emit: Emit) -> Artifact | None:
     """An artifact of a store, here; None when it cannot be had, or is not to be believed."""
+    from llamabuild import remotes
+
     assert shared is not None
     try:
         return remotes.pull(shared, row, emit)
@@ -107,6 +112,9 @@ def _compatible(
     want: Want, policy: Policy, shelves: Iterable[_Shelf], hardware: Hardware
 ) -> Iterator[Artifact]:
     """What runs here, the fastest first; for "auto" as long as it is as fast as a new build."""
+    from llamabuild import matching
+    from llamabuild.store import catalogue
+
     here = _Shelf(None, catalogue.rows(want.cache, matching.group(want.plan)))
     known: dict[str, tuple[Row, Shared | None]] = {}
     for shelf in (here, *shelves):
@@ -128,6 +136,8 @@ def _compatible(
 
 
 def _candidate(row: Row) -> Candidate:
+    from llamabuild.matching import Candidate
+
     return Candidate(id=row.id, created=row.created, requires=row.requires, features=row.features)
 
 
@@ -140,6 +150,8 @@ def _fits(want: Want, row: Row, provides: Provides) -> bool:
 
 def lacking(row: Row, provides: Provides, cache: Path) -> tuple[str, ...]:
     """What a machine lacks for an artifact, were it in this cache."""
+    from llamabuild import matching
+
     library = cache / "artifacts" / row.fingerprint / row.id / "lib"
 
     def exists(path: str) -> bool:
@@ -159,6 +171,8 @@ def _mention(want: Want, row: Row) -> None:
 
 def _taken(want: Want, row: Row, shared: Shared | None, *, strict: bool) -> Artifact | None:
     """The artifact of a row, if it is what was meant; ``strict``: if nothing is lost with it."""
+    from llamabuild import matching
+
     if shared is None:
         found = store.by_id(want.cache, row.key, row.id, want.emit)
     else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llamabuild.cli.shared import Settings, command, settings, with_toolchain
+from llamabuild.cli.shared import Settings, command, settings, with_llama_cpp, with_toolchain
 from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError
 
@@ -33,6 +33,7 @@ _STYLES = ("page", "markdown", "cmake", "pip")
 @click.option("--diff", type=_FILE, nargs=2, help="Two recorded machines (`.` is this one).")
 @click.option("--pin", metavar="NAME", help="Another pinned source (`llamabuild pins`).")
 @click.option("--tree", type=_FILE, help="A llama.cpp folder to write the options for.")
+@with_llama_cpp
 @click.option("--as", "style", type=click.Choice(_STYLES), default="page", help="What to print.")
 @with_toolchain
 @click.option("--offline", is_flag=True, help="Never open the network.")
@@ -44,6 +45,7 @@ def plan(
     diff: tuple[Path, Path] | None,
     pin: str | None,
     tree: Path | None,
+    llama_cpp: str,
     style: str,
     toolchain: str,
     offline: bool,
@@ -54,7 +56,10 @@ def plan(
     """Say what would be built: every option with its value and its reason."""
     with settings(as_json, cache, progress) as use:
         _only_one({"--target": target, "--explain": explain, "--diff": diff})
+        _only_one({"--tree": tree, "--llama-cpp": llama_cpp})
         source = _pin(pin)
+        if llama_cpp:
+            source, tree = _replaced(use, llama_cpp, source, offline)
         if diff:
             click.echo(_difference(use, recipe, source, diff))
         elif target:
@@ -101,6 +106,16 @@ def _pin(name: str | None) -> Pin:
     from llamabuild import pins
 
     return pins.pin(name) if name else pins.default_pin()
+
+
+def _replaced(use: Settings, where: str, source: Pin, offline: bool) -> tuple[Pin, Path]:
+    """The pin with another llama.cpp in its source, and where that is."""
+    from llamabuild import trees
+
+    taken = trees.take(
+        where, source, host=use.host, cache=use.cache, emit=use.reporter, offline=offline
+    )
+    return taken.pin, taken.source.tree
 
 
 def _look(

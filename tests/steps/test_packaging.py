@@ -32,7 +32,7 @@ def test_every_data_file_of_the_checkout_is_in_the_wheel(unpacked: Path) -> None
     wanted = {
         path.relative_to(package)
         for path in package.rglob("*")
-        if path.is_file() and path.suffix in {".py", ".toml", ".c", ".cpp", ".txt", ".typed"}
+        if path.is_file() and path.suffix in {".py", ".toml", ".c", ".cpp", ".h", ".txt", ".typed"}
     }
     found = {
         path.relative_to(unpacked / "llamabuild") for path in (unpacked / "llamabuild").rglob("*.*")

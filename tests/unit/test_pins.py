@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from llamabuild import data
 from llamabuild.errors import ConfigError, IntegrityError
 from llamabuild.model import Patch
-from llamabuild.pins import default_pin, load_pins, parse_pin
+from llamabuild.pins import default_pin, identity, load_pins, parse_pin
 
 GOOD: dict[str, Any] = {
     "version": "1.0",
@@ -107,6 +108,15 @@ def test_wrong_values_are_refused(change: dict[str, Any]) -> None:
 
 def test_name_is_the_tables_name_only() -> None:
     assert "'name'" in refusal({"name": "other"}).message
+
+
+def test_a_replaced_tree_is_no_key_of_a_file_and_another_identity() -> None:
+    assert "unknown key 'replaced'" in refusal({"replaced": "b" * 64}).message
+    plain = parse_pin("mine", GOOD, Path("/pins"))
+    one, two = (replace(plain, replaced=letter * 64) for letter in "bc")
+    patched = replace(one, patches=(Patch(name="p", sha256="d" * 64, text="", why="", until=""),))
+    assert len({identity(pin) for pin in (plain, one, two, patched)}) == 4
+    assert identity(plain) == plain.sha256
 
 
 def test_relative_paths_start_at_the_file() -> None:

@@ -1,0 +1,1 @@
+#define static_assert _Static_assert

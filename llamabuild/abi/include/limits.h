@@ -1,0 +1,1 @@
+#define INT_MAX 0x7FFFFFFF
