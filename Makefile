@@ -6,8 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden fuzz versions look mutants kills bench rebuild \
-	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi clean
+.PHONY: help setup test check unit golden fuzz versions look mutants torture kills bench rebuild \
+	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,12 @@ e2e-toolchain: .venv/ready  ## without compiler and cmake: a compiler is brought
 
 e2e-windows: .venv/ready  ## Windows programs made here, proved under Wine (15 minutes)
 	LLAMABUILD_E2E=windows $(BIN)/pytest -s tests/e2e/test_windows.py
+
+e2e-share: .venv/ready  ## builds shared through S3 and a mirror, adopted or refused by name (20 minutes)
+	LLAMABUILD_E2E=share $(BIN)/pytest -s tests/e2e/test_share.py
+
+torture: .venv/ready  ## 32 processes on one store, 500 kills, failing I/O, a full disk (about 2 minutes)
+	$(BIN)/python -m tests.torture
 
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py
