@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from pathlib import Path
 
@@ -40,11 +41,15 @@ class _Size(click.ParamType[int]):
 @click.option("--max-age", type=click.FloatRange(min=0), help="Keep what was used in these days.")
 @click.option("--min-free", type=_Size(), help="Have so much of the disk free.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
+@click.option("--store", "address", help="Make room in a shared store, with a janitor's key.")
+@click.option("--unsigned", is_flag=True, help="Believe whoever can write to that store.")
 def store_gc(
     max_size: int | None,
     max_age: float | None,
     min_free: int | None,
     dry_run: bool,
+    address: str | None,
+    unsigned: bool,
     as_json: bool,
     cache: Path | None,
     progress: str,
@@ -58,6 +63,9 @@ def store_gc(
 
     with settings(as_json, cache, progress) as use:
         age = None if max_age is None else max_age * DAY
+        if address:
+            _clean(use, address, age, max_size, dry_run=dry_run, unsigned=unsigned)
+            return
         limits = Limits(size=max_size, age=age, free=min_free)
         seen = sweeping.survey(use.cache, _needed(use))
         free = use.host.disk_free(use.cache)
@@ -73,6 +81,31 @@ def store_gc(
             )
         page = stores.sweep_page(going, only_shown=dry_run)
         click.echo(report.to_json(going, "sweep") if as_json else page)
+
+
+def _clean(
+    use: Settings,
+    address: str,
+    age: float | None,
+    size: int | None,
+    *,
+    dry_run: bool,
+    unsigned: bool,
+) -> None:
+    """Make room in a shared store."""
+    from llamabuild import remotes, report
+    from llamabuild.remotes import cleaning
+    from llamabuild.report import stores
+    from llamabuild.trust import keys
+
+    now = dt.datetime.now(tz=dt.timezone.utc)
+    signer = None if unsigned else keys.load_signer(keys.where(use.host.environ))
+    shared = remotes.opened(address, use.cache, unsigned=unsigned, signer=signer)
+    going = cleaning.decide(shared, age=age, size=size, now=now)
+    if not dry_run:
+        cleaning.clean(shared, going, signer, now=now)
+    page = stores.cleaning_page(going, only_shown=dry_run)
+    click.echo(report.to_json(going, "cleaning") if use.as_json else page)
 
 
 def _needed(use: Settings) -> dict[str, str]:

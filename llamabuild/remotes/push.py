@@ -49,6 +49,7 @@ def push(
         row = _described(shared, artifact, signer)
         groups.setdefault(matching.group(artifact.manifest.plan), []).append(row)
     index.add(shared, groups, signer, now=now)
+    sent += _files(shared, artifacts, emit)  # what a janitor took away before they were listed
     emit(StepEnded(name="push", seconds=0, detail=f"{sent} bytes sent"))
     return sent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llamabuild.generations import Generation
+from llamabuild.remotes.cleaning import Cleaning
 from llamabuild.report import words
 from llamabuild.report.table import table
 from llamabuild.store.limits import Removal
@@ -26,6 +27,16 @@ def sweep_page(going: Sequence[Removal], *, only_shown: bool) -> str:
     total = words.size(sum(one.size for one in going))
     said = "would be removed" if only_shown else "removed"
     return f"{table(rows, ('what', 'name', 'size', 'why'))}\n\n{total} {said}"
+
+
+def cleaning_page(going: Cleaning, *, only_shown: bool) -> str:
+    """What goes from a shared store."""
+    rows = [(one.id[:12], one.recipe, words.size(one.size), one.created[:10]) for one in going.rows]
+    listed = [table(rows, ("artifact", "recipe", "size", "made on")), ""] if rows else []
+    said = "would be removed" if only_shown else "removed"
+    objects = words.plural(len(going.objects), "object")
+    last = f"{words.plural(len(rows), 'artifact')}, {objects}, {words.size(going.size)} {said}"
+    return "\n".join((*listed, last))
 
 
 def generations_page(known: Sequence[Generation], now: int) -> str:

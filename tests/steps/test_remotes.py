@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 import threading
 import time
@@ -25,7 +26,7 @@ from llamabuild.errors import (
 )
 from llamabuild.events import Event, Progress, silent
 from llamabuild.model import Artifact
-from llamabuild.remotes import Shared, index, objects
+from llamabuild.remotes import Shared, cleaning, index, objects
 from llamabuild.store import blobs
 from llamabuild.store.catalogue import Row
 from llamabuild.trust import roster, snapshot
@@ -519,3 +520,75 @@ def test_what_is_not_an_index_is_told_before_anything_is_sent(
     with pytest.raises(IntegrityError):
         push(str(tmp_path / "shared"), builder, shelves.artifact(builder))
     assert not (tmp_path / "shared" / "blobs").exists()
+
+
+# --- a janitor -----------------------------------------------------------------------------------
+
+
+def aged(folder: Path, days: float) -> None:
+    then = time.time() - days * 86400
+    for path in folder.rglob("*"):
+        os.utime(path, (then, then))
+
+
+def test_a_janitor_makes_room_and_what_stays_can_be_had(builder: Path, tmp_path: Path) -> None:
+    address, root = str(tmp_path / "shared"), store.open_root(tmp_path / "janitor")
+    old = shelves.artifact(builder, 1, text="old")
+    new = shelves.artifact(builder, 2, text="new")
+    push(address, builder, old, new)
+    carol, public = pair("carol")
+    for cache in (root, builder):
+        roster.add(cache, pair("anna")[1], ["builder"], now=NOW)
+        roster.add(cache, public, ["janitor"], now=NOW)
+    shared = remotes.opened(address, root, signer=carol)
+    (row,) = [one for one in rows(shared) if one.id == old.id]
+    going = cleaning.decide(shared, age=None, size=new_size(new), now=NOW)
+    assert len(going.rows) == 1
+    lost, kept = (old, new) if going.rows[0].id == row.id else (new, old)
+    cleaning.clean(shared, going, carol, now=NOW)
+    assert [one.id for one in rows(remotes.opened(address, root))] == [kept.id]
+    there = [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
+    assert not [path for path in there if lost.id in str(path)]
+    aged(tmp_path / "shared", 8)
+    files = {file.sha256 for file in kept.manifest.files.values()}
+    again = cleaning.decide(shared, age=None, size=None, now=NOW)
+    cleaning.clean(shared, again, carol, now=NOW)
+    left = {path.name for path in (tmp_path / "shared" / "blobs").rglob("*") if path.is_file()}
+    assert left == files
+    assert pull(address, root).id == kept.id
+    push(address, builder, lost)  # it can come back
+    assert len(rows(remotes.opened(address, root))) == 2
+
+
+def new_size(artifact: Artifact) -> int:
+    return sum(file.size for file in artifact.manifest.files.values())
+
+
+def test_a_cleaning_leaves_alone_what_is_young(folder: Path, builder: Path) -> None:
+    (folder / "blobs" / "00").mkdir(exist_ok=True)
+    (folder / "blobs" / "00" / ("0" * 64)).write_text("just being pushed")
+    roster.add(builder, pair("anna")[1], ["builder", "janitor"], now=NOW)
+    shared = remotes.opened(str(folder), builder, signer=pair("anna")[0])
+    assert cleaning.decide(shared, age=None, size=None, now=NOW).objects == ()
+    aged(folder / "blobs" / "00", 8)
+    (one,) = cleaning.decide(shared, age=None, size=None, now=NOW).objects
+    assert one.name == "blobs/00/" + "0" * 64
+
+
+def test_who_is_no_janitor_is_told_before_anything_is_removed(folder: Path, builder: Path) -> None:
+    anna = pair("anna")[0]
+    shared = remotes.opened(str(folder), builder, signer=anna)
+    going = cleaning.decide(shared, age=0.0, size=0, now=NOW)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigError, match="not a janitor's"):
+        cleaning.clean(shared, going, anna, now=NOW)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_manifest_that_cannot_be_read_stops_a_cleaning(folder: Path, builder: Path) -> None:
+    roster.add(builder, pair("anna")[1], ["builder", "janitor"], now=NOW)
+    (folder / "manifests" / "00").mkdir()
+    (folder / "manifests" / "00" / "x.json").write_text("{")
+    shared = remotes.opened(str(folder), builder, signer=pair("anna")[0])
+    with pytest.raises(IntegrityError, match="nothing is removed"):
+        cleaning.decide(shared, age=None, size=None, now=NOW)
