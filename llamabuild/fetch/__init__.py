@@ -40,7 +40,10 @@ def fetch(
     folder = cache / "sources" / pins.identity(pin)[:16]
     if not folder.is_dir():
         _fill(folder, pin, cache, host, emit, offline=offline, patience=patience)
+    from llamabuild.fetch.place import used
     from llamabuild.fetch.unpack import root
+
+    used(folder)
 
     return Source(pin=pin, root=root(folder))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from llamabuild import kits
 from llamabuild.events import Emit, StepEnded, StepStarted
 from llamabuild.fetch.archive import archive
-from llamabuild.fetch.place import disk, locked, room, sweep
+from llamabuild.fetch.place import disk, locked, room, sweep, used
 from llamabuild.fetch.transfer import Patience
 from llamabuild.fetch.wheel import unpack
 from llamabuild.host import Host
@@ -41,6 +41,7 @@ def fetch(
     """
     folder = kits.folder(kit, cache)
     if kits.complete(folder):
+        used(folder)
         return folder
     with disk(cache), locked(folder, emit):
         if not kits.complete(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,12 @@ def sweep(folder: Path) -> None:
     for left in folder.glob("*.part"):
         with contextlib.suppress(Timeout), FileLock(left.with_suffix(".lock"), timeout=0):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def used(folder: Path) -> None:
+    """Note that something is used now: what was not for long goes when room is made."""
+    with contextlib.suppress(OSError):  # another user's, or a cache that can only be read
+        os.utime(folder)
 
 
 def room(host: Host, path: Path, need: int) -> None:
