@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamabuild import adoption, cmake, elsewhere, heal, plan, provide, reuse, store
+from llamabuild import cmake, elsewhere, heal, plan, provide, reproving, reuse, store
 from llamabuild.elsewhere import Target
 from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
-from llamabuild.model import Artifact, Build, Pin, Plan, Proof, Recipe
+from llamabuild.model import Artifact, Pin, Plan, Recipe
 from llamabuild.provide import Means
 from llamabuild.request import Prove, Request
 from llamabuild.reuse import Policy, Want
@@ -53,6 +53,9 @@ def provision(
     reuse.check(policy.reuse)
     means = provide.Means(asked=toolchain, host=host, cache=cache, emit=emit, offline=offline)
     with store.guarded(cache):
+        at_once = policy.stores and not target and not llama_cpp
+        if at_once and (kept := _without_tools(recipe, pin, policy, means)):
+            return kept
         tree = _tree(llama_cpp, pin, means)
         pin = tree.pin if tree else pin
         request = replace(_request(recipe, pin, target, means, proof), tree=tree)
@@ -67,6 +70,29 @@ def provision(
             emit=emit,
         )
         return _provision(request, want, policy, pin, offline=offline)
+
+
+def _without_tools(recipe: Recipe, pin: Pin, policy: Policy, means: Means) -> Artifact | None:
+    """On a machine without a compiler: what a store has that does as well as a build, before a
+    compiler is brought along."""
+    from llamabuild import probe
+    from llamabuild.backends import cpu
+    from llamabuild.toolchains import compilers
+
+    if means.asked == "zig" or any(compilers.candidates(means.host)):
+        return None
+    hardware, toolchain = probe.probe(means.host, cache=means.cache, asked=means.asked)
+    nominal = compilers.nominal(hardware.arch, cpu.all_compiler_options(hardware.arch))
+    wanted = plan.plan(recipe, pin, hardware, replace(toolchain, compilers=(nominal,)))
+    want = Want(
+        plan=wanted,
+        key=plan.key(wanted),
+        hardware=hardware,
+        host=means.host,
+        cache=means.cache,
+        emit=means.emit,
+    )
+    return _kept(want, policy)
 
 
 def _tree(llama_cpp: str, pin: Pin, means: Means) -> Tree | None:
@@ -154,7 +180,7 @@ def _kept(want: Want, policy: Policy) -> Artifact | None:
     for offer in reuse.offers(want, policy):
         try:
             if want.hardware:
-                adopt(offer, host=want.host, cache=want.cache, emit=want.emit)
+                reproving.adopt(offer, host=want.host, cache=want.cache, emit=want.emit)
             return offer
         except ProofFailed as failure:
             want.emit(Warned(message=f"{offer.key[:12]} is not used: {failure.message}"))
@@ -182,60 +208,3 @@ def _say_how_long(wanted: Plan, cache: Path, emit: Emit) -> None:
     kept = (one.manifest for one in store.artifacts(cache, emit))
     if takes := estimate.seconds(wanted, kept):
         emit(Noticed(message=f"Builds like this one have taken {estimate.minutes(takes)} here."))
-
-
-def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
-    """Prove a kept artifact on this host, and keep the verdict. Raises ProofFailed."""
-
-    def prove() -> Proof:
-        return _proved_again(artifact, host=host, cache=cache, emit=emit)
-
-    return adoption.proved(cache, artifact.id, host=host, prove=prove)
-
-
-def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
-    """Return when a kept artifact is proved on this host: see :mod:`llamabuild.adoption`."""
-
-    def prove() -> Proof:
-        return _proved_again(artifact, host=host, cache=cache, emit=emit)
-
-    def here() -> bool:
-        from llamabuild import proving
-
-        return proving.visible(artifact.manifest.plan, host)
-
-    adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove, here=here)
-
-
-def _proved_again(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
-    from llamabuild import proving, wheels
-
-    with store.guarded(cache), store.workdir(cache) as work:
-        needed = wheels.requirements_of(artifact.wheel)
-        proving.environment(work, needed, host=host, cache=cache)
-        return proving.prove_here(_again(artifact), work, host, emit)
-
-
-def install(artifact: Artifact, folder: Path, *, host: Host, cache: Path, emit: Emit) -> Proof:
-    """Install the artifact's wheel into a virtual environment and prove it there."""
-    from llamabuild import proving, wheels
-
-    python = wheels.interpreter_of(folder, host)
-    wheels.install(artifact.wheel, python, host)
-    emit(Noticed(message=f"Installed {artifact.wheel.name} into {folder}"))
-    with store.guarded(cache), store.workdir(cache) as work:
-        built = _again(artifact)
-        gpu = proving.visible(built.plan, host)
-        return proving.proved_with(built, python, work, host, emit, gpu=gpu)
-
-
-def _again(artifact: Artifact) -> Build:
-    """What was published, as the build that it was."""
-    return Build(
-        plan=artifact.manifest.plan,
-        prefix=artifact.path,
-        wheel=artifact.wheel,
-        log=artifact.path / "build.log",
-        seconds=artifact.manifest.seconds,
-        effective=artifact.manifest.effective,
-    )

@@ -93,7 +93,7 @@ def setup(
     progress: str,
 ) -> None:
     """Make llama.cpp and llama-cpp-python for this machine, proved, and say where they are."""
-    from llamabuild import pipeline, report
+    from llamabuild import report, reproving
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
@@ -108,7 +108,7 @@ def setup(
         means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
         artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         if into:
-            pipeline.install(
+            reproving.install(
                 artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
             )
         if not target:  # `run` is for what was made for this machine

@@ -26,7 +26,7 @@ def prove(artifact: str | None, as_json: bool, cache: Path | None, progress: str
     of these files, a wheel, or a Python environment with llama_cpp. Its code is run, in processes
     with limits of time and memory; nothing is written there. Exit code 8: something is wrong.
     """
-    from llamabuild import pipeline, report
+    from llamabuild import report, reproving
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
@@ -34,7 +34,7 @@ def prove(artifact: str | None, as_json: bool, cache: Path | None, progress: str
             _prove_elsewhere(Path(artifact), use)
             return
         kept = _kept(use, artifact)
-        proof = pipeline.reprove(kept, host=use.host, cache=use.cache, emit=use.reporter)
+        proof = reproving.reprove(kept, host=use.host, cache=use.cache, emit=use.reporter)
         click.echo(report.to_json(proof) if as_json else pages.proof_page(proof))
 
 
@@ -106,6 +106,6 @@ def _prove_first(kept: Artifact, use: Settings) -> None:
 
     known = adoption.verdict(use.cache, kept.id, use.host)
     if known is None or known.kind or known.unrun:
-        from llamabuild import pipeline
+        from llamabuild import reproving
 
-        pipeline.adopt(kept, host=use.host, cache=use.cache, emit=use.reporter)
+        reproving.adopt(kept, host=use.host, cache=use.cache, emit=use.reporter)

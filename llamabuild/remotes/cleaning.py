@@ -89,11 +89,7 @@ def decide(shared: Shared, *, age: float | None, size: int | None, now: dt.datet
         *_unnamed(shared, "signatures/", kept, {row.id for row in going}),
         *_unnamed(shared, "blobs/", _files(shared), set()),
         *_unnamed(shared, "index/shards/", named, set()),
-        *(
-            one
-            for one in shared.objects.listed(shared.name("index/history/"))
-            if _before(one, last)
-        ),
+        *(one for one in history if _before(one, last)),
     ]
     return Cleaning(rows=going, objects=tuple(objects))
 

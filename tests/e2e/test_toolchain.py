@@ -33,23 +33,6 @@ pytestmark = [
         reason="compiles for minutes; LLAMABUILD_E2E=toolchain (make e2e-toolchain) asks for it",
     ),
 ]
-HIDDEN = re.compile(
-    r"(.*-)?(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|cpp|cmake|ninja|nvcc|ccache)(-[\d.]+)?"
-)
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment whose PATH has every program of this one but compilers and build tools."""
-    folder = tmp_path_factory.mktemp("bin")
-    for place in reversed(os.get_exec_path()):
-        for program in Path(place).glob("*"):
-            if not HIDDEN.fullmatch(program.name):
-                link = folder / program.name
-                link.unlink(missing_ok=True)
-                link.symlink_to(program)
-    left = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX")}
-    return {**left, "PATH": str(folder), "GITHUB_ACTIONS": ""}
 
 
 def run(bare: dict[str, str], cache: Path, *arguments: str) -> dict[str, Any]:
