@@ -9,6 +9,7 @@ Layout::
                                                of blobs, made when somebody wants to use them
     <cache>/requested/<key>.json               the key that a healed request ended with
     <cache>/quarantine/                        what did not verify
+    <cache>/generations/  verdicts/  pinned/   small files, sealed as leads are
     <cache>/locks/  work/  begun/  downloads/  sources/  facts/
 
 Blobs come first and a manifest last, each complete or absent, each made once and under a name that
@@ -218,6 +219,6 @@ def remove(root: Path, artifact: Artifact) -> None:
     with guarded(root):
         for entry in manifests.everything(root, key=f"{artifact.key}-{artifact.id}"):
             entry.path.unlink(missing_ok=True)
-        leads.prune(root, lambda key: any(manifests.everything(root, key=key)))
+        leads.prune(root)
         views.remove(root, artifact)
         sweeping.free(root, (file.sha256 for file in artifact.manifest.files.values()))
