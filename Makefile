@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden fuzz versions look mutants kills bench rebuild \
+.PHONY: help setup test check unit golden fuzz versions look mutants flips shelf kills bench rebuild \
 	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi clean
 
 help:  ## this list
@@ -63,6 +63,9 @@ e2e-toolchain: .venv/ready  ## without compiler and cmake: a compiler is brought
 e2e-windows: .venv/ready  ## Windows programs made here, proved under Wine (15 minutes)
 	LLAMABUILD_E2E=windows $(BIN)/pytest -s tests/e2e/test_windows.py
 
+flips: .venv/ready  ## 10,000 single bits flipped in a store: is a changed byte ever used? (5 minutes)
+	$(BIN)/python -m tests.torture.flips
+
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py
 
@@ -71,6 +74,9 @@ bench: .venv/ready  ## speed of the result and of setup against what users do to
 
 rebuild: .venv/ready  ## what one changed option costs with a warm compiler cache (8 minutes)
 	$(BIN)/python benchmarks/rebuild.py
+
+shelf: .venv/ready  ## a store with 20,000 artifacts: lookup, choice, gc (5 minutes)
+	$(BIN)/python benchmarks/shelf.py
 
 clean:  ## remove the virtual environment and tool caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
