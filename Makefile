@@ -6,8 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden fuzz versions look mutants torture kills bench rebuild \
-	e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share clean
+.PHONY: help setup test check unit golden fuzz versions look mutants torture flips shelf kills bench \
+	rebuild e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,9 @@ e2e-share: .venv/ready  ## builds shared through S3 and a mirror, adopted or ref
 torture: .venv/ready  ## 32 processes on one store, 500 kills, failing I/O, a full disk (about 2 minutes)
 	$(BIN)/python -m tests.torture
 
+flips: .venv/ready  ## 10,000 single bits flipped in a store: is a changed byte ever used? (5 minutes)
+	$(BIN)/python -m tests.torture.flips
+
 kills: .venv/ready  ## 100 kills at random moments, a few of them on the real build (about 40 minutes)
 	$(BIN)/python benchmarks/kills.py
 
@@ -77,6 +80,9 @@ bench: .venv/ready  ## speed of the result and of setup against what users do to
 
 rebuild: .venv/ready  ## what one changed option costs with a warm compiler cache (8 minutes)
 	$(BIN)/python benchmarks/rebuild.py
+
+shelf: .venv/ready  ## a store with 20,000 artifacts: lookup, choice, gc (5 minutes)
+	$(BIN)/python benchmarks/shelf.py
 
 clean:  ## remove the virtual environment and tool caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -19,7 +19,7 @@ from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit, Noticed
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Proof
-from llamabuild.store import files
+from llamabuild.store import sealed
 
 _MACHINE: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 _DRIVERS: Final = (
@@ -62,15 +62,12 @@ def identity(host: Host) -> str:
 
 def record(cache: Path, id_: str, host: Host, verdict: Verdict) -> None:
     """Keep a verdict on an artifact, by its id, in place of an older one."""
-    files.write(_path(cache, id_, host), msgspec.json.encode(verdict))
+    sealed.write(_path(cache, id_, host), verdict)
 
 
 def verdict(cache: Path, id_: str, host: Host) -> Verdict | None:
     """What is known of an artifact on this host; None when nothing (readable) is."""
-    try:
-        return msgspec.json.decode(_path(cache, id_, host).read_bytes(), type=Verdict)
-    except (OSError, msgspec.DecodeError):
-        return None
+    return sealed.read(_path(cache, id_, host), Verdict)
 
 
 def _path(cache: Path, id_: str, host: Host) -> Path:

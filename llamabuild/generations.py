@@ -18,7 +18,7 @@ from llamabuild.errors import ConfigError
 from llamabuild.events import Emit
 from llamabuild.host import Host
 from llamabuild.model import Artifact
-from llamabuild.store import files
+from llamabuild.store import files, sealed
 
 _MACHINE: Final = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 KEPT: Final = 3
@@ -56,11 +56,8 @@ def _listed(home: Path) -> tuple[Generation, ...]:
 
 
 def _read(path: Path) -> Generation | None:
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Generation)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return found if path.stem == str(found.number) else None
+    found = sealed.read(path, Generation)
+    return found if found and path.stem == str(found.number) else None
 
 
 def current(cache: Path, host: Host) -> Generation:
@@ -72,10 +69,7 @@ def current(cache: Path, host: Host) -> Generation:
 
 def _current(home: Path) -> Generation | None:
     """The one that is pointed at; the last, where the pointer is damaged."""
-    try:
-        number = msgspec.json.decode((home / "current").read_bytes(), type=int)
-    except (OSError, msgspec.DecodeError):
-        number = 0
+    number = sealed.read(home / "current", int)
     return _read(home / f"{number}.json") or next(reversed(_listed(home)), None)
 
 
@@ -115,12 +109,12 @@ def _added(cache: Path, home: Path, given: Artifact) -> Generation:
             recipe=given.manifest.plan.recipe,
             created=created,
         )
-        if files.create(home / f"{number}.json", msgspec.json.encode(made), cache / "work"):
+        if files.create(home / f"{number}.json", sealed.encode(made), cache / "work"):
             return made
 
 
 def _point(home: Path, generation: Generation) -> None:
-    files.write(home / "current", msgspec.json.encode(generation.number))
+    sealed.write(home / "current", generation.number)
 
 
 def roll_back(cache: Path, host: Host, number: int | None, emit: Emit) -> Generation:

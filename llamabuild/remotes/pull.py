@@ -21,7 +21,7 @@ from llamabuild.remotes.objects import together
 from llamabuild.remotes.push import blob, manifest
 from llamabuild.store import blobs, by_id, guarded, manifests
 from llamabuild.store.catalogue import Row
-from llamabuild.store.work import alone
+from llamabuild.store.work import alone, workdir
 
 _TURNS: Final = 3
 """How often a sweep may take files away that have just come."""
@@ -42,11 +42,11 @@ def pull(shared: Shared, row: Row, emit: Emit) -> Artifact:
     if not shared.unsigned:
         signatures.check(shared, row.id, row.signers)
     emit(StepStarted(name="pull", title=f"Pulling {row.id[:12]} from {shared.address}"))
-    with guarded(root):
+    with guarded(root), workdir(root) as held:
         for _ in range(_TURNS):
-            _files(shared, found, emit)
+            _files(shared, found, held, emit)
             manifests.publish(root, matching.group(found.plan), found.key, row.id, data)
-            if not _lacking(root, found):
+            if not _lacking(root, found, held):
                 break
         artifact = by_id(root, found.key, row.id, emit)
     if artifact is None:
@@ -72,19 +72,23 @@ def _check(found: Manifest, row: Row) -> None:
         )
 
 
-def _lacking(root: Path, found: Manifest) -> dict[str, File]:
-    """The files that are not here, by hash. Those that are here count as used now."""
+def _lacking(root: Path, found: Manifest, held: Path) -> dict[str, File]:
+    """The files that are not here, by hash. Those that are here are held."""
     wanted = {file.sha256: file for file in found.files.values()}
     return {
         name: file
         for name, file in wanted.items()
-        if not blobs.renewed(blobs.path_of(root, name), executable=file.executable)
+        if not _held(blobs.path_of(root, name), file, held)
     }
 
 
-def _files(shared: Shared, found: Manifest, emit: Emit) -> None:
+def _held(blob: Path, file: File, held: Path) -> bool:
+    return blobs.renewed(blob, executable=file.executable) and blobs.hold(blob, held)
+
+
+def _files(shared: Shared, found: Manifest, held: Path, emit: Emit) -> None:
     """Fetch the files that are not here, several at a time."""
-    lacking = _lacking(shared.cache, found)
+    lacking = _lacking(shared.cache, found, held)
     total = sum(file.size for file in lacking.values())
     done = 0
     lock = Lock()
@@ -95,16 +99,16 @@ def _files(shared: Shared, found: Manifest, emit: Emit) -> None:
             done += count
             emit(Progress(name="pull", done=min(done, total), total=total, unit="B"))
 
-    together(lambda file: _one(shared, file, moved), lacking.values())
+    together(lambda file: _one(shared, file, held, moved), lacking.values())
 
 
-def _one(shared: Shared, file: File, moved: Callable[[int], None]) -> None:
+def _one(shared: Shared, file: File, held: Path, moved: Callable[[int], None]) -> None:
     """Fetch a file; once more from its beginning when what is here of it does not go together with
     the rest. Two runs do not write into one file."""
     part = shared.cache / "downloads" / f"{file.sha256}.part"
     target = blobs.path_of(shared.cache, file.sha256)
     with alone(part.with_suffix(".lock")):
-        if blobs.renewed(target, executable=file.executable):  # another run's
+        if _held(target, file, held):  # another run's
             return
         resumed = part.exists()
         _download(shared, file, part, moved)
@@ -117,7 +121,7 @@ def _one(shared: Shared, file: File, moved: Callable[[int], None]) -> None:
                 f"{shared.address}: the file {file.sha256[:12]} is not what its name says",
                 "Nothing was used of it. Ask who keeps the store.",
             )
-        blobs.put(shared.cache, part, file)
+        blobs.put(shared.cache, part, file, held)
         part.unlink()
 
 

@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from llamabuild.errors import IntegrityError
 from llamabuild.model import Artifact
 from llamabuild.remotes.index import Shared
-from llamabuild.store import files
+from llamabuild.store import sealed
 from llamabuild.trust import statements
 from llamabuild.trust.envelope import LIMIT
 from llamabuild.trust.keys import SHOWN, Signer
@@ -26,13 +28,19 @@ _MOST: Final = 8
 
 def send(shared: Shared, artifact: Artifact, signer: Signer | None) -> tuple[str, ...]:
     """Send the signatures that came with an artifact, and one's own; returns the keys' ids."""
-    kept = {path.stem: path.read_bytes() for path in _home(shared, artifact.id).glob("*.json")}
+    found = {path.stem: _kept(path) for path in _home(shared, artifact.id).glob("*.json")}
+    kept = {keyid: envelope for keyid, envelope in found.items() if envelope}
     if signer:
         said = statements.provenance(artifact.manifest, artifact.id)
         kept[signer.keyid] = statements.sign(said, signer)
     for keyid, envelope in kept.items():
         shared.objects.put(_name(shared, artifact.id, keyid), envelope)
     return tuple(kept)
+
+
+def _kept(path: Path) -> bytes | None:
+    envelope = sealed.read(path, msgspec.Raw)
+    return None if envelope is None else bytes(envelope)
 
 
 def check(shared: Shared, artifact_id: str, signers: Iterable[str]) -> None:
@@ -53,7 +61,7 @@ def check(shared: Shared, artifact_id: str, signers: Iterable[str]) -> None:
         except IntegrityError as error:
             last = error
             continue
-        files.write(_home(shared, artifact_id) / f"{keyid}.json", envelope or b"")
+        sealed.write(_home(shared, artifact_id) / f"{keyid}.json", msgspec.Raw(envelope or b""))
         return
     assert last is not None
     raise last

@@ -9,6 +9,7 @@ Layout::
                                                of blobs, made when somebody wants to use them
     <cache>/requested/<key>.json               the key that a healed request ended with
     <cache>/quarantine/                        what did not verify
+    <cache>/generations/  verdicts/  pinned/   small files, sealed as leads are
     <cache>/locks/  work/  begun/  downloads/  sources/  facts/
 
 Blobs come first and a manifest last, each complete or absent, each made once and under a name that
@@ -156,22 +157,22 @@ def publish(
     if why := manifests.unsafe(manifest.files):
         raise StoreError(f"what was built cannot be kept: {why}", "This is a bug of llamabuild.")
     id_, data = manifests.encode(manifest)
-    with guarded(root):
-        _put(root, prefix, manifest)
+    with guarded(root), workdir(root) as held:
+        _put(root, prefix, manifest, held)
         entry = manifests.publish(root, group, manifest.key, id_, data)
-        _put(root, prefix, manifest)  # what was swept before the manifest counted on it
+        _put(root, prefix, manifest, held)  # what could not be held and was swept until now
         leads.keep(root, requested, manifest.key, healed)
         artifact = views.opened(root, entry)
         if views.ready(root, artifact, entry):  # a blob that was there already is damaged
-            _put(root, prefix, manifest)
+            _put(root, prefix, manifest, held)
             if wrong := views.ready(root, artifact, entry):
                 raise StoreError(f"{artifact.path / wrong} cannot be read back", "Check the disk.")
     return replace(artifact, healed=healed)
 
 
-def _put(root: Path, prefix: Path, manifest: Manifest) -> None:
+def _put(root: Path, prefix: Path, manifest: Manifest, held: Path) -> None:
     for name, known in manifest.files.items():
-        blobs.put(root, prefix / name, known)
+        blobs.put(root, prefix / name, known, held)
 
 
 def lead(root: Path, artifact: Artifact, *, requested: str, healed: tuple[Remedy, ...]) -> Artifact:
@@ -218,6 +219,6 @@ def remove(root: Path, artifact: Artifact) -> None:
     with guarded(root):
         for entry in manifests.everything(root, key=f"{artifact.key}-{artifact.id}"):
             entry.path.unlink(missing_ok=True)
-        leads.prune(root, lambda key: any(manifests.everything(root, key=key)))
+        leads.prune(root)
         views.remove(root, artifact)
         sweeping.free(root, (file.sha256 for file in artifact.manifest.files.values()))

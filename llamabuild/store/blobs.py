@@ -13,10 +13,12 @@ from pathlib import Path
 
 from llamabuild import digest
 from llamabuild.model import File
-from llamabuild.store.files import flush_one, place
+from llamabuild.store.files import NO_LINKS, flush_one, place
 
 CONDEMNED = ".condemned"
 """How the name of a blob ends that is about to go."""
+_TURNS = 10
+"""How often a sweep may be faster."""
 _READ_ONLY = 0o444
 _PROGRAM = 0o555
 
@@ -26,19 +28,35 @@ def path_of(root: Path, sha256: str) -> Path:
     return root / "blobs" / sha256[:2] / sha256
 
 
-def put(root: Path, file: Path, known: File) -> None:
-    """Keep a file, of the store's own file system, whose hash was taken. It becomes read-only.
-
-    One that is kept already gets the time of now, by which :mod:`llamabuild.store.sweeping` sees
-    that somebody counts on it.
-    """
+def put(root: Path, file: Path, known: File, held: Path) -> None:
+    """Keep a file, of the store's own file system, whose hash was taken. It becomes read-only, and
+    is :func:`hold` in the folder ``held`` until somebody names it."""
     blob = path_of(root, known.sha256)
     os.chmod(file, _PROGRAM if known.executable else _READ_ONLY)
-    if not renewed(blob, executable=known.executable):
+    for _ in range(_TURNS):
+        if renewed(blob, executable=known.executable) and hold(blob, held):
+            break
         flush_one(file)
         os.utime(file)
         place(file, blob)
     flush_one(blob.parent)  # also what another process has just made
+
+
+def hold(blob: Path, held: Path) -> bool:
+    """Give a blob another name in a folder of one's own: as long as it has one, no sweep removes
+    it. False when it is gone. Where files have only one name, nothing is done: a sweep leaves alone
+    what was renewed lately, and who publishes looks again."""
+    name = held / blob.name
+    try:
+        if not (name.exists() and name.samefile(blob)):
+            name.unlink(missing_ok=True)
+            os.link(blob, name)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+    return True
 
 
 def renewed(blob: Path, *, executable: bool) -> bool:
@@ -69,8 +87,13 @@ def pardon(blob: Path) -> None:
 
 
 def execute(blob: Path) -> None:
-    """Remove a condemned blob for good."""
-    _condemned(blob).unlink(missing_ok=True)
+    """Remove a condemned blob for good, unless somebody holds it."""
+    condemned = _condemned(blob)
+    with contextlib.suppress(FileNotFoundError):
+        if condemned.stat().st_nlink > 1:
+            pardon(blob)
+        else:
+            condemned.unlink()
 
 
 def _condemned(blob: Path) -> Path:

@@ -8,15 +8,13 @@ its manifest.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from pathlib import Path
 
 import msgspec
 
 from llamabuild.errors import IntegrityError
 from llamabuild.model import Manifest, Requires
-from llamabuild.store import manifests
-from llamabuild.store.files import write
+from llamabuild.store import manifests, sealed
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +54,7 @@ def rows(root: Path, group: str) -> tuple[Row, ...]:
     """The artifacts of a group. Manifests that cannot be read or are wrong are left out: who looks
     one of them up is told."""
     path = root / "index" / group
-    known = {one.id: one for one in _read(path)}
+    known = {one.id: one for one in sealed.read(path, tuple[Row, ...]) or ()}
     found, new = [], False
     for entry in manifests.everything(root, group):
         one = known.get(entry.id)
@@ -68,21 +66,5 @@ def rows(root: Path, group: str) -> tuple[Row, ...]:
             found.append(one)
     if new or len(found) < len(known):
         with contextlib.suppress(OSError):  # a cache that can only be read, a full disk
-            write(path, _sealed(found))
+            sealed.write(path, found)
     return tuple(found)
-
-
-def _sealed(found: list[Row]) -> bytes:
-    data = msgspec.json.encode(found)
-    return hashlib.sha256(data).hexdigest().encode() + b"\n" + data
-
-
-def _read(path: Path) -> list[Row]:
-    """The rows in a file; none when they are not what was written."""
-    try:
-        said, _, data = path.read_bytes().partition(b"\n")
-        if hashlib.sha256(data).hexdigest().encode() == said:
-            return msgspec.json.decode(data, type=list[Row])
-    except (OSError, msgspec.DecodeError):
-        pass
-    return []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from llamabuild.errors import DiskFull, StoreError
 
-_NO_LINKS = frozenset(
+NO_LINKS = frozenset(
     {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 )
 """What systems answer that cannot have one file under two names (FAT, some network mounts)."""
@@ -50,7 +50,7 @@ def place(file: Path, target: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         _copied(file, target)
 

@@ -3,13 +3,12 @@ compiles nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from llamabuild.model import Remedy
-from llamabuild.store.files import write
+from llamabuild.store import manifests, sealed
 
 
 class Lead(msgspec.Struct, frozen=True):
@@ -21,26 +20,19 @@ class Lead(msgspec.Struct, frozen=True):
 
 def read(root: Path, requested: str) -> Lead | None:
     """What a request led to; None when that is not known (any more)."""
-    return _read(root / "requested" / f"{requested}.json")
-
-
-def _read(path: Path) -> Lead | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Lead)
-    except (OSError, msgspec.DecodeError):
-        return None
+    return sealed.read(root / "requested" / f"{requested}.json", Lead)
 
 
 def keep(root: Path, requested: str, key: str, remedies: tuple[Remedy, ...]) -> None:
     """Asking for ``requested`` again finds ``key``."""
     if requested != key:
-        lead = msgspec.json.encode(Lead(key=key, remedies=remedies))
-        write(root / "requested" / f"{requested}.json", lead)
+        sealed.write(root / "requested" / f"{requested}.json", Lead(key=key, remedies=remedies))
 
 
-def prune(root: Path, kept: Callable[[str], bool]) -> None:
-    """Remove what leads to a key that is not ``kept`` any more, and what cannot be read."""
-    for path in (root / "requested").glob("*.json"):
-        lead = _read(path)
-        if lead is None or not kept(lead.key):
+def prune(root: Path) -> None:
+    """Remove what leads to a key of which nothing is kept any more, and what cannot be read."""
+    known = [(path, sealed.read(path, Lead)) for path in (root / "requested").glob("*.json")]
+    kept = {one.key for one in manifests.everything(root)} if known else set()
+    for path, lead in known:
+        if lead is None or lead.key not in kept:
             path.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from llamabuild.model import Artifact
-from llamabuild.store.files import guarded, write
+from llamabuild.store import sealed
+from llamabuild.store.files import guarded
 
 
 class _Pinned(msgspec.Struct, frozen=True):
@@ -18,8 +19,7 @@ class _Pinned(msgspec.Struct, frozen=True):
 def add(root: Path, artifact: Artifact, why: str) -> None:
     """Let an artifact stay. Raises StoreError, DiskFull."""
     with guarded(root):
-        data = msgspec.json.encode(_Pinned(key=artifact.key, why=why))
-        write(root / "pinned" / f"{artifact.id}.json", data)
+        sealed.write(root / "pinned" / f"{artifact.id}.json", _Pinned(key=artifact.key, why=why))
 
 
 def remove(root: Path, artifact: Artifact) -> bool:
@@ -33,11 +33,5 @@ def remove(root: Path, artifact: Artifact) -> bool:
 
 def reasons(root: Path) -> dict[str, str]:
     """Why each pinned artifact stays, by its id. A pin that cannot be read holds all the same."""
-    return {path.stem: _reason(path) for path in (root / "pinned").glob("*.json")}
-
-
-def _reason(path: Path) -> str:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Pinned).why
-    except (OSError, msgspec.DecodeError):
-        return ""
+    known = {path: sealed.read(path, _Pinned) for path in (root / "pinned").glob("*.json")}
+    return {path.stem: one.why if one else "" for path, one in known.items()}

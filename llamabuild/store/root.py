@@ -37,13 +37,9 @@ def open_root(root: Path) -> Path:
     try:
         if not layout.exists():
             _found(root, layout)
-        version = msgspec.json.decode(layout.read_bytes(), type=dict[str, int])["version"]
+        version = _version(layout)
         if version < LAYOUT_VERSION:
             _renew(root, layout)
-    except (msgspec.DecodeError, KeyError) as error:
-        raise StoreError(
-            f"{layout} is damaged: {error}", f"Remove {root} and run again."
-        ) from error
     except OSError as error:
         raise refusal(error, root) from error
     if version > LAYOUT_VERSION:
@@ -53,6 +49,19 @@ def open_root(root: Path) -> Path:
             "Upgrade llamabuild, or point LLAMABUILD_CACHE to another folder.",
         )
     return root
+
+
+def _version(layout: Path) -> int:
+    """The version in the file, which says nothing else and is therefore not sealed."""
+    try:
+        version = msgspec.json.decode(layout.read_bytes(), type=dict[str, int])["version"]
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        version = 0
+    if version < 1:
+        raise StoreError(
+            f"{layout} is damaged: it names no version", f"Remove {layout} and run again."
+        )
+    return version
 
 
 def _found(root: Path, layout: Path) -> None:

@@ -78,7 +78,7 @@ def _artifact(entry: Entry, needed: Mapping[str, str]) -> Item | None:
     try:
         found = msgspec.json.decode(entry.path.read_bytes(), type=_Named)
         used = entry.path.stat().st_mtime
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     return Item(
         what="artifact",
@@ -168,7 +168,7 @@ def _forget(root: Path, gone: Iterable[Item]) -> None:
         item.path.unlink(missing_ok=True)
         ids.add(item.name)
     if ids:
-        leads.prune(root, lambda key: any(manifests.everything(root, key=key)))
+        leads.prune(root)
         for folder in (root / "artifacts").glob("*/*"):
             if folder.name in ids:
                 discard(root, folder)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from llamabuild import digest
 from llamabuild.model import Artifact, File
 from llamabuild.store import blobs, manifests
 from llamabuild.store.files import flush_one, place
@@ -31,6 +32,8 @@ def damaged(artifact: Artifact) -> str | None:
     present = set(_present(artifact.path))
     if odd := present.symmetric_difference({*wanted, manifests.NAME}):
         return min(odd)
+    if digest.of_file(artifact.path / manifests.NAME) != artifact.id:
+        return manifests.NAME
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         verdicts = pool.map(lambda one: _fits(artifact, *one), wanted.items())
         return next((name for name, fits in zip(wanted, verdicts, strict=True) if not fits), None)

@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from llamabuild.errors import StoreError
-from llamabuild.store.files import guarded, write
+from llamabuild.store import sealed
+from llamabuild.store.files import guarded
 from llamabuild.trust.snapshot import Seen, Snapshot, content, follow, stamp
 
 _VERSION: Final = 1
@@ -33,11 +34,11 @@ def recall(root: Path, remote: str) -> Seen | None:
     path = _file(root, remote)
     with guarded(root):
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=_Record)
+            record = sealed.decode(path.read_bytes(), _Record)
         except FileNotFoundError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _damaged(path, str(error)) from error
+    if record is None:
+        raise _damaged(path, "it is not as it was written")
     if record.version != _VERSION:
         raise _damaged(path, f"its version is {record.version}, this llamabuild knows {_VERSION}")
     return record.seen
@@ -61,7 +62,7 @@ def remember(root: Path, remote: str, snapshot: Snapshot, *, now: dt.datetime) -
                 return known
             follow(snapshot, known)
             seen = noted(snapshot, now)
-            write(path, msgspec.json.encode(_Record(version=_VERSION, seen=seen)))
+            sealed.write(path, _Record(version=_VERSION, seen=seen))
     return seen
 
 

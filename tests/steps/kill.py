@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from llamabuild import store
 from llamabuild.events import Event
-from llamabuild.store import blobs
+from llamabuild.store import blobs, leads
 
 
 def killed_run(argv: list[str], cwd: Path, after: float) -> bool:
@@ -42,7 +41,9 @@ def inspect(root: Path) -> int:
     folders = {path.name for path in (root / "artifacts").glob("*/*")}
     assert folders <= {artifact.id for artifact in kept}
     for lead in (root / "requested").glob("*.json"):
-        assert json.loads(lead.read_text())["key"] in {artifact.key for artifact in kept}, lead
+        known = leads.read(root, lead.stem)
+        assert known, lead
+        assert known.key in {artifact.key for artifact in kept}, lead
     return len(kept)
 
 

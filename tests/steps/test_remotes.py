@@ -422,7 +422,8 @@ def test_a_pull_goes_on_where_it_was(address: str, builder: Path, reader: Path) 
             moved.append(event.done)
 
     remotes.pull(shared, row, emit)
-    assert moved[0] >= file.size // 2 or file.size // 2 in moved
+    other = made.manifest.files["wheel/a.whl"].size  # comes at the same time
+    assert {file.size // 2, file.size // 2 + other} & set(moved)
     assert store.damaged(pull(address, reader)) is None
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from llamabuild import pipeline, recipes, store
 from llamabuild.errors import AbiMismatch, ConfigError
-from llamabuild.events import Event, Noticed, OutputLine, StepStarted
+from llamabuild.events import Event, Noticed, OutputLine, StepStarted, silent
 from llamabuild.host import LocalHost
 from llamabuild.model import Artifact, Pin
 from tests import standin
@@ -113,7 +113,7 @@ def test_one_that_does_not_fit_is_refused_before_anything_is_compiled(
         made(tree)
     assert not made.steps
     assert not any(isinstance(event, OutputLine) for event in made.told)
-    assert not store.artifacts(made.root)
+    assert not store.artifacts(made.root, silent)
 
 
 def test_an_option_that_the_tree_does_not_have_is_not_set(made: Made, tree: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from llamabuild import store
 from llamabuild.events import Event
 from llamabuild.store import blobs
-from tests.torture.worker import NUMBERS, Worker, contents, key
+from tests.torture.worker import LASTING, Worker, contents, key
 
 SOURCE = Path(__file__).with_name("eio.c")
 
@@ -27,6 +27,7 @@ class Outcome:
     kills: int
     deeds: Counter[str]
     kept: int
+    lasting: int
     wrong: int
     partial: int
     lost: int
@@ -40,7 +41,8 @@ class Outcome:
     def __str__(self) -> str:
         done = ", ".join(f"{self.deeds[one]} {one}" for one in sorted(self.deeds))
         return (
-            f"{self.kills} kills; {done}; {self.kept} artifacts kept\n"
+            f"{self.kills} kills; {done}; {self.kept} artifacts kept, "
+            f"{self.lasting} of them for good\n"
             f"wrong reads {self.wrong}, partial entries {self.partial}, "
             f"lost artifacts {self.lost}, unexpected errors {len(self.broken)}"
             + "".join(f"\n  {line}" for line in self.broken[:10])
@@ -54,7 +56,7 @@ def run(
     workers: int,
     kills: int,
     seed: int,
-    removing: bool = False,
+    lasting: bool,
     one_in: int = 0,
 ) -> Outcome:
     """Let processes use a store, kill one after the other and start another in its place. With
@@ -65,7 +67,7 @@ def run(
     done = 0
     while living or done < kills:
         while done + len(living) < kills and len(living) < workers:
-            child = _started(root, journal, rng.randrange(1 << 30), removing, one_in)
+            child = _started(root, journal, rng.randrange(1 << 30), lasting, one_in)
             living[child] = time.monotonic() + rng.uniform(0.05, 3.0)
         child = min(living, key=lambda one: living[one])
         time.sleep(max(0.0, living.pop(child) - time.monotonic()))
@@ -75,7 +77,7 @@ def run(
     return _judged(root, journal, done)
 
 
-def _started(root: Path, journal: Path, seed: int, removing: bool, one_in: int) -> int:
+def _started(root: Path, journal: Path, seed: int, lasting: bool, one_in: int) -> int:
     """A process of its own that has everything imported already."""
     if child := os.fork():
         return child
@@ -83,7 +85,7 @@ def _started(root: Path, journal: Path, seed: int, removing: bool, one_in: int) 
     try:
         if one_in:
             ctypes.CDLL(None).eio_arm(str(root).encode(), one_in, seed)
-        Worker(root, journal, seed, removing=removing).work()
+        Worker(root, journal, seed, lasting=lasting).work()
     finally:
         os._exit(1)
 
@@ -93,12 +95,13 @@ def _judged(root: Path, journal: Path, kills: int) -> Outcome:
     lines = journal.read_text(errors="replace").splitlines()
     deeds = Counter(line.partition(" ")[0] for line in lines)
     published = {int(line.split()[1]) for line in lines if line.startswith("published ")}
-    removed = {int(line.split()[1]) for line in lines if line.startswith("removing ")}
-    lost = sum(not _right(root, number) for number in published - removed)
+    lasting = {number for number in published if number >= LASTING}
+    lost = sum(not _right(root, number) for number in lasting)
     return Outcome(
         kills=kills,
         deeds=Counter({name: count for name, count in deeds.items() if name.islower()}),
         kept=len(store.artifacts(root, print)),
+        lasting=len(lasting),
         wrong=deeds["WRONG"],
         partial=_partial(root),
         lost=lost,
@@ -130,4 +133,4 @@ def _partial(root: Path) -> int:
     return wrong + len(told)
 
 
-__all__ = ["NUMBERS", "SOURCE", "Outcome", "run"]
+__all__ = ["SOURCE", "Outcome", "run"]

@@ -57,7 +57,7 @@ def _part(
 ) -> bool:
     folder.mkdir()
     root = store.open_root(folder / "store")
-    return _told(title, folder, root, arguments, share, one_in=one_in, removing=False)
+    return _told(title, folder, root, arguments, share, one_in=one_in, lasting=True)
 
 
 def _told(
@@ -68,7 +68,7 @@ def _told(
     share: float,
     *,
     one_in: int,
-    removing: bool,
+    lasting: bool,
 ) -> bool:
     outcome = torture.run(
         folder,
@@ -76,7 +76,7 @@ def _told(
         workers=arguments.workers,
         kills=round(arguments.kills * share),
         seed=arguments.seed,
-        removing=removing,
+        lasting=lasting,
         one_in=one_in,
     )
     print(f"{title}, {arguments.workers} processes: {outcome}", flush=True)
@@ -95,7 +95,7 @@ def _full(folder: Path, arguments: argparse.Namespace) -> bool:
     try:
         root = store.open_root(disk / "store")
         title = "a disk of 1.5 MB"
-        return _told(title, folder, root, arguments, 0.2, one_in=0, removing=True)
+        return _told(title, folder, root, arguments, 0.2, one_in=0, lasting=False)
     finally:
         subprocess.run(["umount", str(disk)], check=False)
 

@@ -18,8 +18,11 @@ from llamabuild.store.limits import Limits
 from tests.unit import values
 
 GROUP = "torture"
-NUMBERS = 60
-"""How many different artifacts there are. Half of the files of each are its neighbour's too."""
+NUMBERS = 40
+"""How many artifacts come and go. Some files of each are its neighbour's too."""
+LASTING = 1000
+"""From here on numbers are of artifacts that are published once and must stay. Each has a file that
+is also one of those that come and go: a sweep may be about to remove it."""
 
 
 def key(number: int) -> str:
@@ -28,24 +31,25 @@ def key(number: int) -> str:
 
 def contents(number: int) -> dict[str, bytes]:
     """What the artifact of a number holds."""
-    own = hashlib.sha256(b"own %d" % number).digest() * 700
-    shared = hashlib.sha256(b"shared %d" % (number // 4)).digest() * 900
+    own = hashlib.sha256(b"own %d" % number).digest() * (700 if number < LASTING else 7)
+    shared = hashlib.sha256(b"shared %d" % (number % NUMBERS // 2)).digest() * 900
     return {"bin/llama-cli": own, "lib/libllama.so": shared, "wheel/a.whl": own[::-1]}
 
 
 class Worker:
     """Does things until it is ended from outside."""
 
-    def __init__(self, root: Path, journal: Path, seed: int, *, removing: bool) -> None:
+    def __init__(self, root: Path, journal: Path, seed: int, *, lasting: bool) -> None:
         self.root = root
         self.rng = random.Random(seed)
         self.journal = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         self.deeds: list[tuple[int, Callable[[int], None]]] = [
             (5, self.publish),
             (8, self.read),
-            (1, self.sweep),
+            (2, self.sweep),
             (1, self.list),
-            *([(2, self.remove)] if removing else []),
+            (4, self.remove),
+            *([(3, self.publish_one_that_lasts)] if lasting else []),
         ]
 
     def say(self, *words: str) -> None:
@@ -81,6 +85,10 @@ class Worker:
             manifest = values.manifest(key(number), store.hashes(prefix))
             store.publish(self.root, prefix, manifest, group=GROUP, requested=manifest.key)
         self.say("published", str(number))
+
+    def publish_one_that_lasts(self, number: int) -> None:
+        """Make one that nobody removes."""
+        self.publish(LASTING + number + NUMBERS * self.rng.randrange(100_000))
 
     def read(self, number: int) -> None:
         """Look one up and compare every byte."""

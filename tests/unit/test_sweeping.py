@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,10 @@ def test_a_blob_without_a_name_goes_after_a_day(root: Path) -> None:
         file = root / name
         file.write_text(name)
         (known,) = store.hashes(root / "x" if file.is_dir() else _alone(root, file)).values()
-        blobs.put(root, file, known)
+        held = root / "held"
+        held.mkdir(exist_ok=True)
+        blobs.put(root, file, known, held)
+        shutil.rmtree(held)
         then = time.time() - days * DAY
         os.utime(blobs.path_of(root, known.sha256), (then, then))
         file.unlink()
@@ -86,6 +90,17 @@ def _alone(root: Path, file: Path) -> Path:
     folder.mkdir()
     (folder / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+def test_what_somebody_holds_stays_until_he_lets_go(root: Path) -> None:
+    made = publish(root, 1)
+    with store.workdir(root) as held:
+        for file in made.manifest.files.values():
+            assert blobs.hold(blobs.path_of(root, file.sha256), held)
+        store.remove(root, made)
+        assert blobs_in(root) == {file.sha256 for file in made.manifest.files.values()}
+    sweeping.free(root, blobs_in(root))
+    assert blobs_in(root) == set()
 
 
 def test_removing_frees_what_no_other_has(root: Path) -> None:

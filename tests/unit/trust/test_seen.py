@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llamabuild.errors import IntegrityError, LlamabuildError, StoreError
+from llamabuild.store import sealed
 from llamabuild.trust import seen
 from llamabuild.trust.snapshot import Snapshot
 from tests.unit.trust.making import DAY, NOW, snapshot
@@ -100,7 +101,7 @@ def test_a_damaged_file_is_said_and_not_forgotten(tmp_path: Path) -> None:
     _remember(tmp_path, snapshot(version=7))
     path = _file(tmp_path)
     whole = path.read_bytes()
-    newer = json.dumps({**json.loads(whole), "version": 2}).encode()
+    newer = sealed.encode({**json.loads(whole.partition(b"\n")[2]), "version": 2})
     for content in (*(whole[:length] for length in range(len(whole))), b"\xff", newer):
         path.write_bytes(content)
         for use in (lambda: seen.recall(tmp_path, REMOTE), lambda: _remember(tmp_path, snapshot())):
