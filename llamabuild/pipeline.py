@@ -120,10 +120,10 @@ def _provision(
     request: Request, want: Want, policy: Policy, pin: Pin, *, offline: bool
 ) -> Artifact:
     first = Policy(reuse="never" if policy.reuse == "never" else "exact")
-    if kept := _kept(want, first):
+    if kept := _kept(want, first, request.prove):
         return kept
     with store.locked(want.cache, want.key, want.emit):
-        if kept := _kept(want, policy):
+        if kept := _kept(want, policy, request.prove):
             return kept
         return _made(request, want, first, pin, offline=offline)
 
@@ -141,20 +141,22 @@ def _made(request: Request, want: Want, first: Policy, pin: Pin, *, offline: boo
         request,
         want.key,
         source,
-        kept=lambda decided: _kept(replace(want, plan=decided, key=plan.key(decided)), first),
+        kept=lambda decided: _kept(
+            replace(want, plan=decided, key=plan.key(decided)), first, request.prove
+        ),
         host=host,
         cache=cache,
         emit=emit,
     )
 
 
-def _kept(want: Want, policy: Policy) -> Artifact | None:
+def _kept(want: Want, policy: Policy, proof: Prove | None) -> Artifact | None:
     """The best of what is there, proved on this host when it is to be used on it. What does not
     work here is passed over, and remembered."""
     for offer in reuse.offers(want, policy):
         try:
             if want.hardware:
-                adopt(offer, host=want.host, cache=want.cache, emit=want.emit)
+                adopt(offer, host=want.host, cache=want.cache, emit=want.emit, proof=proof)
             return offer
         except ProofFailed as failure:
             want.emit(Warned(message=f"{offer.key[:12]} is not used: {failure.message}"))
@@ -193,11 +195,14 @@ def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof
     return adoption.proved(cache, artifact.id, host=host, prove=prove)
 
 
-def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
-    """Return when a kept artifact is proved on this host: see :mod:`llamabuild.adoption`."""
+def adopt(
+    artifact: Artifact, *, host: Host, cache: Path, emit: Emit, proof: Prove | None = None
+) -> None:
+    """Return when a kept artifact is proved on this host: see :mod:`llamabuild.adoption`. ``proof``
+    is as in :func:`provision`."""
 
     def prove() -> Proof:
-        return _proved_again(artifact, host=host, cache=cache, emit=emit)
+        return _proved_again(artifact, host=host, cache=cache, emit=emit, proof=proof)
 
     def here() -> bool:
         from llamabuild import proving
@@ -207,10 +212,14 @@ def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
     adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove, here=here)
 
 
-def _proved_again(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
+def _proved_again(
+    artifact: Artifact, *, host: Host, cache: Path, emit: Emit, proof: Prove | None = None
+) -> Proof:
     from llamabuild import proving, wheels
 
     with store.guarded(cache), store.workdir(cache) as work:
+        if proof:
+            return proof(_again(artifact), work, host, emit)
         needed = wheels.requirements_of(artifact.wheel)
         proving.environment(work, needed, host=host, cache=cache)
         return proving.prove_here(_again(artifact), work, host, emit)

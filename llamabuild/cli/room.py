@@ -30,9 +30,12 @@ class _Size(click.ParamType[int]):
         text = str(value).strip().upper().removesuffix("B")
         number, kind = (text[:-1], text[-1:]) if text[-1:] in _KINDS else (text, "")
         try:
-            return int(float(number) * _KINDS[kind])
+            size = int(float(number) * _KINDS[kind])
         except (ValueError, OverflowError):
-            return self.fail(f"{value!r} is no size; 500M or 20G is one", param, ctx)
+            size = -1
+        if size < 0:
+            self.fail(f"{value!r} is no size; 500M or 20G is one", param, ctx)
+        return size
 
 
 @store_command("gc", "llamabuild store gc --max-size 20G --max-age 90 --dry-run")
@@ -51,7 +54,7 @@ def store_gc(
 ) -> None:
     """Make room: what was used longest ago goes first. What is pinned stays, and what this machine
     has and had last. Without limits only leftovers go."""
-    from llamabuild import report
+    from llamabuild import report, store
     from llamabuild.report import stores
     from llamabuild.store import sweeping
     from llamabuild.store.limits import DAY, Limits
@@ -59,7 +62,8 @@ def store_gc(
     with settings(as_json, cache, progress) as use:
         age = None if max_age is None else max_age * DAY
         limits = Limits(size=max_size, age=age, free=min_free)
-        seen = sweeping.survey(use.cache, _needed(use))
+        with store.guarded(use.cache):
+            seen = sweeping.survey(use.cache, _needed(use))
         free = use.host.disk_free(use.cache)
         going = sweeping.decide(seen, limits, free=free, now=time.time())
         if not dry_run:
