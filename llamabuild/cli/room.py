@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,9 +40,25 @@ class _Size(click.ParamType[int]):
         return size
 
 
+class _Days(click.FloatRange):
+    """Days, none of them less than none."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's word
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """See click."""
+        days = float(super().convert(value, param, ctx))
+        if math.isnan(days):
+            self.fail(f"{value!r} is no number of days", param, ctx)
+        return days
+
+
 @store_command("gc", "llamabuild store gc --max-size 20G --max-age 90 --dry-run")
 @click.option("--max-size", type=_Size(), help="Keep no more than this (500M, 20G).")
-@click.option("--max-age", type=click.FloatRange(min=0), help="Keep what was used in these days.")
+@click.option("--max-age", type=_Days(min=0), help="Keep what was used in these days.")
 @click.option("--min-free", type=_Size(), help="Have so much of the disk free.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
 def store_gc(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from llamabuild.generations import Generation
 from llamabuild.report import words
 from llamabuild.report.table import table
-from llamabuild.store.limits import Removal
+from llamabuild.store.limits import Item, Removal
 
 
 def sweep_page(going: Sequence[Removal], *, only_shown: bool) -> str:
@@ -16,7 +16,7 @@ def sweep_page(going: Sequence[Removal], *, only_shown: bool) -> str:
         return "There is nothing to remove."
     loose = [one for one in going if one.item.what == "file"]
     rows = [
-        (one.item.what, one.item.name[:28], words.size(one.size), one.why)
+        (one.item.what, _short(one.item), words.size(one.size), one.why)
         for one in going
         if one.item.what != "file"
     ]
@@ -26,6 +26,11 @@ def sweep_page(going: Sequence[Removal], *, only_shown: bool) -> str:
     total = words.size(sum(one.size for one in going))
     said = "would be removed" if only_shown else "removed"
     return f"{table(rows, ('what', 'name', 'size', 'why'))}\n\n{total} {said}"
+
+
+def _short(item: Item) -> str:
+    """An artifact's id as it is shown elsewhere; other names have to fit."""
+    return item.name[: 12 if item.what == "artifact" else 28]
 
 
 def generations_page(known: Sequence[Generation], now: int) -> str:
