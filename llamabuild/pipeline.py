@@ -92,7 +92,7 @@ def _without_tools(recipe: Recipe, pin: Pin, policy: Policy, means: Means) -> Ar
         cache=means.cache,
         emit=means.emit,
     )
-    return _kept(want, policy)
+    return _kept(want, policy, None)
 
 
 def _tree(llama_cpp: str, pin: Pin, means: Means) -> Tree | None:
@@ -146,10 +146,10 @@ def _provision(
     request: Request, want: Want, policy: Policy, pin: Pin, *, offline: bool
 ) -> Artifact:
     first = Policy(reuse="never" if policy.reuse == "never" else "exact")
-    if kept := _kept(want, first):
+    if kept := _kept(want, first, request.prove):
         return kept
     with store.locked(want.cache, want.key, want.emit):
-        if kept := _kept(want, policy):
+        if kept := _kept(want, policy, request.prove):
             return kept
         return _made(request, want, first, pin, offline=offline)
 
@@ -167,20 +167,24 @@ def _made(request: Request, want: Want, first: Policy, pin: Pin, *, offline: boo
         request,
         want.key,
         source,
-        kept=lambda decided: _kept(replace(want, plan=decided, key=plan.key(decided)), first),
+        kept=lambda decided: _kept(
+            replace(want, plan=decided, key=plan.key(decided)), first, request.prove
+        ),
         host=host,
         cache=cache,
         emit=emit,
     )
 
 
-def _kept(want: Want, policy: Policy) -> Artifact | None:
+def _kept(want: Want, policy: Policy, proof: Prove | None) -> Artifact | None:
     """The best of what is there, proved on this host when it is to be used on it. What does not
     work here is passed over, and remembered."""
     for offer in reuse.offers(want, policy):
         try:
             if want.hardware:
-                reproving.adopt(offer, host=want.host, cache=want.cache, emit=want.emit)
+                reproving.adopt(
+                    offer, host=want.host, cache=want.cache, emit=want.emit, proof=proof
+                )
             return offer
         except ProofFailed as failure:
             want.emit(Warned(message=f"{offer.key[:12]} is not used: {failure.message}"))

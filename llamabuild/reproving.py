@@ -8,6 +8,7 @@ from llamabuild import adoption, store
 from llamabuild.events import Emit, Noticed
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Build, Proof
+from llamabuild.request import Prove
 
 
 def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
@@ -19,11 +20,14 @@ def reprove(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof
     return adoption.proved(cache, artifact.id, host=host, prove=prove)
 
 
-def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
-    """Return when a kept artifact is proved on this host: see :mod:`llamabuild.adoption`."""
+def adopt(
+    artifact: Artifact, *, host: Host, cache: Path, emit: Emit, proof: Prove | None = None
+) -> None:
+    """Return when a kept artifact is proved on this host: see :mod:`llamabuild.adoption`. ``proof``
+    is as in :class:`~llamabuild.request.Request`."""
 
     def prove() -> Proof:
-        return _proved_again(artifact, host=host, cache=cache, emit=emit)
+        return _proved_again(artifact, host=host, cache=cache, emit=emit, proof=proof)
 
     def here() -> bool:
         from llamabuild import proving
@@ -33,10 +37,14 @@ def adopt(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> None:
     adoption.adopt(cache, artifact, host=host, emit=emit, prove=prove, here=here)
 
 
-def _proved_again(artifact: Artifact, *, host: Host, cache: Path, emit: Emit) -> Proof:
+def _proved_again(
+    artifact: Artifact, *, host: Host, cache: Path, emit: Emit, proof: Prove | None = None
+) -> Proof:
     from llamabuild import proving, wheels
 
     with store.guarded(cache), store.workdir(cache) as work:
+        if proof:
+            return proof(_again(artifact), work, host, emit)
         needed = wheels.requirements_of(artifact.wheel)
         proving.environment(work, needed, host=host, cache=cache)
         return proving.prove_here(_again(artifact), work, host, emit)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from llamabuild.cli.shared import command, main_group, settings, shared
+from llamabuild.cli.shared import Settings, command, main_group, settings, shared
 
 
 @command("recipes", "llamabuild recipes")
@@ -62,7 +62,19 @@ def store_ls(as_json: bool, cache: Path | None, progress: str) -> None:
 
     with settings(as_json, cache, progress) as use:
         kept = store.artifacts(use.cache, use.reporter)
-        click.echo(report.to_json(list(kept), "store") if as_json else pages.store_page(kept))
+        page = pages.store_page(kept, _marks(use))
+        click.echo(report.to_json(list(kept), "store") if as_json else page)
+
+
+def _marks(use: Settings) -> dict[str, str]:
+    """What is to be said of artifacts, by their ids: "current", "pinned" or both."""
+    from llamabuild import generations
+    from llamabuild.store import pinned
+
+    known = generations.listed(use.cache, use.host)
+    now = generations.current(use.cache, use.host).id if known else ""
+    marks = dict.fromkeys(pinned.reasons(use.cache), "pinned")
+    return marks | ({now: "current, pinned" if now in marks else "current"} if now else {})
 
 
 @store_command("show", "llamabuild store show auto")

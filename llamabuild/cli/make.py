@@ -19,13 +19,13 @@ from llamabuild.cli.shared import (
     with_toolchain,
 )
 from llamabuild.cli.shared import recipe as load_recipe
+from llamabuild.cli.stores import policy_of
 from llamabuild.errors import ConfigError, ToolMissing, UnsupportedHardware
 from llamabuild.events import Noticed
 
 if TYPE_CHECKING:
     from llamabuild.elsewhere import Target
     from llamabuild.model import Artifact
-    from llamabuild.reuse import Policy
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -149,7 +149,7 @@ def provision(
     """The artifact of a recipe; with ``yes`` what is missing is installed and it is tried again."""
     from llamabuild import pins, pipeline, provide
 
-    policy = _policy(use, means, offline=offline)
+    policy = policy_of(use, means.reuse, means.stores, unsigned=means.unsigned, offline=offline)
 
     def provided() -> Artifact:
         return pipeline.provision(
@@ -176,22 +176,6 @@ def provision(
         )
         provide.install(error, bringing)
     return provided()
-
-
-def _policy(use: Settings, means: _Means, *, offline: bool) -> Policy:
-    """What may be taken instead of building; without the network only stores in folders."""
-    from llamabuild import reuse
-
-    reuse.check(means.reuse)
-    named = means.stores or tuple(use.host.environ.get("LLAMABUILD_STORE", "").split())
-    if not named:
-        return reuse.Policy(reuse=means.reuse)
-    from llamabuild import remotes
-    from llamabuild.fetch.address import local_path
-
-    here = [one for one in named if not offline or local_path(one) is not None]
-    stores = tuple(remotes.opened(one, use.cache, unsigned=means.unsigned) for one in here)
-    return reuse.Policy(reuse=means.reuse, stores=stores)
 
 
 @command("build", "PREFIX=$(llamabuild build cpu-portable)")

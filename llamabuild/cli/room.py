@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,14 +33,33 @@ class _Size(click.ParamType[int]):
         text = str(value).strip().upper().removesuffix("B")
         number, kind = (text[:-1], text[-1:]) if text[-1:] in _KINDS else (text, "")
         try:
-            return int(float(number) * _KINDS[kind])
+            size = int(float(number) * _KINDS[kind])
         except (ValueError, OverflowError):
-            return self.fail(f"{value!r} is no size; 500M or 20G is one", param, ctx)
+            size = -1
+        if size < 0:
+            self.fail(f"{value!r} is no size; 500M or 20G is one", param, ctx)
+        return size
+
+
+class _Days(click.FloatRange):
+    """Days, none of them less than none."""
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - click's word
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """See click."""
+        days = float(super().convert(value, param, ctx))
+        if math.isnan(days):
+            self.fail(f"{value!r} is no number of days", param, ctx)
+        return days
 
 
 @store_command("gc", "llamabuild store gc --max-size 20G --max-age 90 --dry-run")
 @click.option("--max-size", type=_Size(), help="Keep no more than this (500M, 20G).")
-@click.option("--max-age", type=click.FloatRange(min=0), help="Keep what was used in these days.")
+@click.option("--max-age", type=_Days(min=0), help="Keep what was used in these days.")
 @click.option("--min-free", type=_Size(), help="Have so much of the disk free.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go, and why.")
 @click.option("--store", "address", help="Make room in a shared store, with a janitor's key.")
@@ -56,7 +77,7 @@ def store_gc(
 ) -> None:
     """Make room: what was used longest ago goes first. What is pinned stays, and what this machine
     has and had last. Without limits only leftovers go."""
-    from llamabuild import report
+    from llamabuild import report, store
     from llamabuild.report import stores
     from llamabuild.store import sweeping
     from llamabuild.store.limits import DAY, Limits
@@ -67,7 +88,8 @@ def store_gc(
             _clean(use, address, age, max_size, dry_run=dry_run, unsigned=unsigned)
             return
         limits = Limits(size=max_size, age=age, free=min_free)
-        seen = sweeping.survey(use.cache, _needed(use))
+        with store.guarded(use.cache):
+            seen = sweeping.survey(use.cache, _needed(use))
         free = use.host.disk_free(use.cache)
         going = sweeping.decide(seen, limits, free=free, now=time.time())
         if not dry_run:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -51,36 +52,54 @@ def store_push(
 
     They are signed with your key (`llamabuild trust new`).
     """
-    from llamabuild import report
+    from llamabuild import remotes, report
 
     with settings(as_json, cache, progress) as use:
+        signer = None if unsigned or untrusted else _signer(use)
         chosen = _chosen(use, artifacts)
-        sent = _push(use, address, chosen, unsigned=unsigned, untrusted=untrusted)
+        if not chosen:
+            raise ConfigError("nothing is kept here to publish", "Run `llamabuild setup` first.")
+        shared = _to(use, address, signer, unsigned=unsigned, untrusted=untrusted)
+        sent = remotes.push(shared, chosen, signer, use.reporter, now=_now())
         said = {"pushed": [one.id for one in chosen], "bytes": sent}
-        page = "\n".join(f"{one.key[:12]}  {one.manifest.plan.recipe}" for one in chosen)
-        click.echo(report.to_json(said, "push") if as_json else page)
+        click.echo(report.to_json(said, "push") if as_json else _lines(chosen))
 
 
 def _chosen(use: Settings, names: tuple[str, ...]) -> list[Artifact]:
-    """The artifacts of these names, or all, with their folders ready."""
+    """The artifacts of these names, or all that are sound, with their folders ready.
+
+    Raises ConfigError when one that was named is unknown or damaged.
+    """
     from llamabuild import store
 
-    known = [store.find(use.cache, name, use.reporter) for name in names]
-    known = known or list(store.artifacts(use.cache, use.reporter))
-    return [one for one in known if store.ready(use.cache, one, use.reporter)]
+    if not names:
+        kept = store.artifacts(use.cache, use.reporter)
+        return [one for one in kept if store.ready(use.cache, one, use.reporter)]
+    return list({(one := _named_here(use, name)).id: one for name in names}.values())
 
 
-def _push(
-    use: Settings, address: str, chosen: list[Artifact], *, unsigned: bool, untrusted: str
-) -> int:
+def _named_here(use: Settings, name: str) -> Artifact:
+    from llamabuild import store
+
+    found = store.find(use.cache, name, use.reporter)
+    if not store.ready(use.cache, found, use.reporter):
+        raise ConfigError(f"{found.path} is not what was proved", "Run `llamabuild setup` again.")
+    return found
+
+
+def _to(
+    use: Settings, address: str, signer: Signer | None, *, unsigned: bool, untrusted: str
+) -> Shared:
+    """A store to push to, which may begin with that."""
     from llamabuild import remotes
 
-    signer = None if unsigned or untrusted else _signer(use)
-    shared = remotes.opened(
-        address, use.cache, unsigned=unsigned, untrusted=untrusted, signer=signer
+    return remotes.opened(
+        address, use.cache, unsigned=unsigned, untrusted=untrusted, signer=signer, new=True
     )
-    now = dt.datetime.now(tz=dt.timezone.utc)
-    return remotes.push(shared, chosen, signer, use.reporter, now=now)
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(tz=dt.timezone.utc)
 
 
 def _signer(use: Settings) -> Signer:
@@ -109,54 +128,72 @@ def store_pull(
     They are proved on this machine before they are first used. Those of an untrusted part go into
     a cache of their own, which is named.
     """
-    from llamabuild import report
+    from llamabuild import remotes, report
 
     with settings(as_json, cache, progress) as use:
-        shared = _opened(use, address, unsigned=unsigned, untrusted=untrusted)
-        pulled = _pull(use, shared, artifacts, everything=everything)
-        if untrusted:
-            use.reporter(
-                Noticed(message=f"Use them with --cache {shared.cache}: they are not trusted.")
-            )
-        page = "\n".join(f"{one.key[:12]}  {one.manifest.plan.recipe}" for one in pulled)
-        click.echo(report.to_json(pulled, "pull") if as_json else page)
+        shared = remotes.opened(address, use.cache, unsigned=unsigned, untrusted=untrusted)
+        pulled = _pull(use, _apart(shared, untrusted), artifacts, everything=everything)
+        if not pulled:
+            use.reporter(Noticed(message=f"{shared.address} has nothing for this machine."))
+        if as_json or pulled:
+            click.echo(report.to_json(pulled, "pull") if as_json else _lines(pulled))
 
 
-def _opened(use: Settings, address: str, *, unsigned: bool, untrusted: str) -> Shared:
-    """A store to pull from; what nobody vouches for does not come into this cache."""
-    from llamabuild import remotes, store
+def _lines(artifacts: Sequence[Artifact]) -> str:
+    return "\n".join(f"{one.key[:12]}  {one.manifest.plan.recipe}" for one in artifacts)
 
-    into = use.cache
-    if untrusted:
-        remotes.opened(address, use.cache, untrusted=untrusted)  # the name is checked
-        into = store.open_root(use.cache / "untrusted" / untrusted)
-    return remotes.opened(address, into, unsigned=unsigned, untrusted=untrusted)
+
+def _apart(shared: Shared, untrusted: str) -> Shared:
+    """The same store as one to pull from: what nobody vouches for does not come into this cache."""
+    from llamabuild import store
+
+    if not untrusted:
+        return shared
+    return replace(shared, cache=store.open_root(shared.cache / "untrusted" / untrusted))
 
 
 def _pull(
     use: Settings, shared: Shared, names: tuple[str, ...], *, everything: bool
 ) -> list[Artifact]:
-    from llamabuild import matching, probe, remotes, reuse
+    """What was named, or all, or what fits this machine, in the cache."""
+    from llamabuild import remotes
 
-    now = dt.datetime.now(tz=dt.timezone.utc)
-    state = remotes.latest(shared, now=now)
+    state = remotes.latest(shared, now=_now())
     rows = remotes.everything(shared, state) if state else []
     if names:
-        wanted = [row for row in rows if _named(row, names)]
-        for name in names:
-            if not any(_named(row, (name,)) for row in rows):
-                raise ConfigError(f"{shared.address} has no artifact {name!r}", "Give key or id.")
-    elif everything:
-        wanted = rows
+        wanted = list({(one := _named(shared, rows, name)).id: one for name in names}.values())
     else:
-        hardware, _ = probe.probe(use.host, cache=use.cache)
-        here = matching.probe(use.host, hardware)
-        wanted = [row for row in rows if not reuse.lacking(row, here, shared.cache)]
-    return [remotes.pull(shared, row, use.reporter) for row in wanted]
+        wanted = rows if everything else _fitting(use, shared, rows)
+    pulled = [remotes.pull(shared, row, use.reporter) for row in wanted]
+    if pulled and shared.cache != use.cache:
+        use.reporter(Noticed(message=f"Nobody vouches for them. Use: --cache {shared.cache}"))
+    return pulled
 
 
-def _named(row: Row, names: tuple[str, ...]) -> bool:
-    return any(row.key.startswith(name) or row.id.startswith(name) for name in names)
+def _fitting(use: Settings, shared: Shared, rows: Sequence[Row]) -> list[Row]:
+    from llamabuild import matching, probe, reuse
+
+    hardware, _ = probe.probe(use.host, cache=use.cache)
+    here = matching.probe(use.host, hardware)
+    return [row for row in rows if not reuse.lacking(row, here, shared.cache)]
+
+
+def _named(shared: Shared, rows: Sequence[Row], name: str) -> Row:
+    """The newest whose key or id begins so. Raises ConfigError when there is none, or the keys of
+    several do."""
+    known = [row for row in rows if row.key.startswith(name) or row.id.startswith(name)]
+    fitting = sorted(known, key=lambda row: row.created) if len(name) >= _SHORTEST else []
+    keys = dict.fromkeys(row.key[:12] for row in fitting)
+    if len(keys) > 1:
+        raise ConfigError(f"{name!r} fits several artifacts: {', '.join(keys)}", _MORE)
+    if not fitting:
+        raise ConfigError(f"{shared.address} has no artifact {name!r}", _MORE)
+    return fitting[-1]
+
+
+_SHORTEST: Final = 4
+"""Characters of a key that are enough to name it, when they fit one only."""
+_MORE: Final = "Give the key or the id, or its first characters, four or more."
 
 
 @store_command("sync", "llamabuild store sync /mnt/team/llama")
@@ -166,13 +203,14 @@ def store_sync(
     address: str, unsigned: bool, untrusted: str, as_json: bool, cache: Path | None, progress: str
 ) -> None:
     """Bring what fits this machine, and publish all that is kept here."""
-    from llamabuild import report
+    from llamabuild import remotes, report
 
     with settings(as_json, cache, progress) as use:
+        signer = None if unsigned or untrusted else _signer(use)
         own = _chosen(use, ())
-        shared = _opened(use, address, unsigned=unsigned, untrusted=untrusted)
-        pulled = _pull(use, shared, (), everything=False)
-        sent = _push(use, address, own, unsigned=unsigned, untrusted=untrusted) if own else 0
+        shared = _to(use, address, signer, unsigned=unsigned, untrusted=untrusted)
+        pulled = _pull(use, _apart(shared, untrusted), (), everything=False)
+        sent = remotes.push(shared, own, signer, use.reporter, now=_now()) if own else 0
         said = {"pulled": [one.id for one in pulled], "pushed": [one.id for one in own]}
         page = f"{len(pulled)} are here, {len(own)} are there; {sent} bytes sent"
         click.echo(report.to_json(said, "sync") if as_json else page)

@@ -33,7 +33,8 @@ def store_why_miss(recipe: str, as_json: bool, cache: Path | None, progress: str
             near = f"{plan.key(found[0])[:12]} ({found[0].recipe})"
             differing = f"The nearest, {near}, differs in:"
             title = differing if reasons else f"{near} is just that: it is a hit."
-        said = {"key": plan.key(wanted), "reasons": reasons}
+        nearest = plan.key(found[0]) if found else None
+        said = {"key": plan.key(wanted), "nearest": nearest, "reasons": reasons}
         page = stores.why_page(title, reasons)
         click.echo(report.to_json(said, "why") if as_json else page)
 

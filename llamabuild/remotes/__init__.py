@@ -12,8 +12,8 @@
 from __future__ import annotations
 
 from llamabuild.remotes.index import Shared, everything, latest, rows
-from llamabuild.remotes.opening import opened
+from llamabuild.remotes.opening import addresses, opened
 from llamabuild.remotes.pull import pull
 from llamabuild.remotes.push import push
 
-__all__ = ["Shared", "everything", "latest", "opened", "pull", "push", "rows"]
+__all__ = ["Shared", "addresses", "everything", "latest", "opened", "pull", "push", "rows"]

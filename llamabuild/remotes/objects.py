@@ -9,6 +9,7 @@ size, and how long something slow is waited for.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -188,12 +189,13 @@ _LYING: Final = "It is not a store of llamabuild's, or somebody damaged it."
 _DOWN: Final = "Check the address and what it asks for (credentials, permissions)."
 
 
-def connect(address: str) -> Objects:
+def connect(address: str, *, new: bool = False) -> Objects:
     """What is behind an address: a folder, ``s3://bucket/prefix``, ``gs://…``, ``az://…``, or a web
     server, which can only be read. Credentials come from the variables and files that the service's
-    own tools read. Nothing is opened yet.
+    own tools read. Nothing is opened yet; a ``new`` folder is made.
 
-    Raises ConfigError for an address that is none, ToolMissing without obstore.
+    Raises ConfigError for an address that is none, FetchError for a folder that is not there: who
+    only reads does not make one where a disk is not mounted. Raises ToolMissing without obstore.
     """
     try:
         from obstore.exceptions import BaseError
@@ -204,7 +206,10 @@ def connect(address: str) -> Objects:
             "pip install 'llamabuild[team]'",
         ) from error
     if (folder := local_path(address)) is not None:
-        _make(folder)
+        if new:
+            _make(folder)
+        elif not os.path.isdir(folder):
+            raise FetchError(f"there is no folder {folder}", _NO_FOLDER)
         return Objects(address, LocalStore(folder.absolute()), writable=True)
     scheme = address.partition(":")[0].lower()
     if scheme not in _SCHEMES:
@@ -229,6 +234,7 @@ def _make(folder: Path) -> None:
         raise ConfigError(f"{folder} cannot be a store: {error.strerror}", _FORMS) from error
 
 
+_NO_FOLDER: Final = "Mount it, or check its name; `llamabuild store push` makes a new one."
 _FORMS: Final = "Use a folder, s3://bucket/prefix, gs://…, az://…, or https://… to read only."
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from llamabuild.errors import ConfigError
+from llamabuild.fetch.address import redact
 from llamabuild.remotes.index import Shared
 from llamabuild.remotes.objects import connect
 from llamabuild.trust import roster
@@ -33,12 +34,14 @@ def opened(
     unsigned: bool = False,
     untrusted: str = "",
     signer: Signer | None = None,
+    new: bool = False,
 ) -> Shared:
     """A shared store as this cache sees it; nothing is fetched yet.
 
     ``untrusted`` names the part of builds that nobody vouches for (those of a pull request): what
-    comes from there goes into a cache of its own. Who pushes believes their own ``signer``.
-    Raises ConfigError when nobody is trusted and nothing may be unsigned, ToolMissing.
+    comes from there goes into a cache of its own. Who pushes believes their own ``signer``, and may
+    begin a ``new`` store. Raises ConfigError when nobody is trusted and nothing may be unsigned,
+    and as :func:`llamabuild.remotes.objects.connect`.
     """
     if untrusted and not _NAME.fullmatch(untrusted):
         raise ConfigError(f"{untrusted!r} is no name for a part of a store", "Like: pr-123")
@@ -48,12 +51,12 @@ def opened(
         trusted = (*trusted, Trusted(public=signer.public, roles=(BUILDER,), added=now))
     if not trusted and not unsigned and not untrusted:
         raise ConfigError(
-            f"nobody is trusted here to say what is in {address}",
+            f"nobody is trusted here to say what is in {redact(address)}",
             "llamabuild trust add LINE with a builder's public key; or --unsigned to believe "
             "whoever can write there",
         )
     return Shared(
-        objects=connect(address),
+        objects=connect(address, new=new or signer is not None),
         cache=cache,
         roster=trusted,
         unsigned=unsigned or bool(untrusted),

@@ -4,7 +4,7 @@ terminal to ask, and the names of flags are never cut."""
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from llamabuild import cmake
@@ -126,8 +126,9 @@ def proof_page(proof: Proof) -> str:
     return "\n".join((table(rows, ("check", "result", "error")), "", *_proved(proof)))
 
 
-def store_page(artifacts: Sequence[Artifact]) -> str:
-    """The kept artifacts, one a line."""
+def store_page(artifacts: Sequence[Artifact], marks: Mapping[str, str] | None = None) -> str:
+    """The kept artifacts, one a line, each with its mark, by its id."""
+    marks = marks or {}
     if not artifacts:
         return "Nothing is kept yet. Next: llamabuild setup"
     rows = [
@@ -137,11 +138,12 @@ def store_page(artifacts: Sequence[Artifact]) -> str:
             one.manifest.plan.fingerprint,
             words.size(words.occupied(one)),
             one.manifest.created[:10],
+            marks.get(one.id, ""),
         )
         for one in artifacts
     ]
     total = sum(words.occupied(one) for one in artifacts)
-    listed = table(rows, ("key", "recipe", "made for", "size", "made on"))
+    listed = table(rows, ("key", "recipe", "made for", "size", "made on", ""))
     return f"{listed}\n\n{words.plural(len(rows), 'artifact')}, {words.size(total)}"
 
 

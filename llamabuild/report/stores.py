@@ -8,7 +8,7 @@ from llamabuild.generations import Generation
 from llamabuild.remotes.cleaning import Cleaning
 from llamabuild.report import words
 from llamabuild.report.table import table
-from llamabuild.store.limits import Removal
+from llamabuild.store.limits import Item, Removal
 
 
 def sweep_page(going: Sequence[Removal], *, only_shown: bool) -> str:
@@ -17,7 +17,7 @@ def sweep_page(going: Sequence[Removal], *, only_shown: bool) -> str:
         return "There is nothing to remove."
     loose = [one for one in going if one.item.what == "file"]
     rows = [
-        (one.item.what, one.item.name[:28], words.size(one.size), one.why)
+        (one.item.what, _short(one.item), words.size(one.size), one.why)
         for one in going
         if one.item.what != "file"
     ]
@@ -37,6 +37,11 @@ def cleaning_page(going: Cleaning, *, only_shown: bool) -> str:
     objects = words.plural(len(going.objects), "object")
     last = f"{words.plural(len(rows), 'artifact')}, {objects}, {words.size(going.size)} {said}"
     return "\n".join((*listed, last))
+
+
+def _short(item: Item) -> str:
+    """An artifact's id as it is shown elsewhere; other names have to fit."""
+    return item.name[: 12 if item.what == "artifact" else 28]
 
 
 def generations_page(known: Sequence[Generation], now: int) -> str:

@@ -184,8 +184,10 @@ def lead(root: Path, artifact: Artifact, *, requested: str, healed: tuple[Remedy
 
 
 def artifacts(root: Path, emit: Emit) -> tuple[Artifact, ...]:
-    """All that is kept, the newest first. Their folders may still have to be made :func:`ready`."""
-    known = (_opened(root, entry, emit) for entry in manifests.everything(root))
+    """All that is kept, the newest first. Their folders may still have to be made :func:`ready`.
+    Raises StoreError where it may not be looked at."""
+    with guarded(root):
+        known = [_opened(root, entry, emit) for entry in manifests.everything(root)]
     return tuple(
         sorted((one for one in known if one), key=lambda one: one.manifest.created, reverse=True)
     )

@@ -16,6 +16,7 @@ import msgspec
 from llamabuild.errors import StoreError
 from llamabuild.store import sealed
 from llamabuild.store.files import guarded
+from llamabuild.store.work import alone
 from llamabuild.trust.snapshot import Seen, Snapshot, content, follow, stamp
 
 _VERSION: Final = 1
@@ -51,18 +52,14 @@ def remember(root: Path, remote: str, snapshot: Snapshot, *, now: dt.datetime) -
     Raises IntegrityError when that is of another store or another content with the same version,
     and StoreError for a damaged or unwritable file.
     """
-    import filelock
-
     path = _file(root, remote)
-    with guarded(root):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.with_suffix(".lock")):
-            known = recall(root, remote)
-            if known and known.store == snapshot.store and known.version > snapshot.version:
-                return known
-            follow(snapshot, known)
-            seen = noted(snapshot, now)
-            sealed.write(path, _Record(version=_VERSION, seen=seen))
+    with guarded(root), alone(path.with_suffix(".lock")):
+        known = recall(root, remote)
+        if known and known.store == snapshot.store and known.version > snapshot.version:
+            return known
+        follow(snapshot, known)
+        seen = noted(snapshot, now)
+        sealed.write(path, _Record(version=_VERSION, seen=seen))
     return seen
 
 

@@ -14,14 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from llamabuild import matching, plan, store
-from llamabuild.model import Artifact, Flag
+from llamabuild.model import Artifact, Flag, Plan
 from tests.unit import values
+
+
+def planned(number: int, **changes: Any) -> Plan:
+    """A plan of its own for each number."""
+    flag = Flag(name="GGML_TEST", value=str(number), why="a test")
+    return replace(values.plan(), flags=(flag,), **changes)
+
+
+def key(number: int) -> str:
+    """The key of :func:`artifact` with this number."""
+    return plan.key(planned(number))
 
 
 def artifact(root: Path, number: int = 1, *, text: str = "", **changes: Any) -> Artifact:
     """A published artifact whose key is that of its plan; ``changes`` are those of its plan."""
-    flag = Flag(name="GGML_TEST", value=str(number), why="a test")
-    decided = replace(values.plan(), flags=(flag,), **changes)
+    decided = planned(number, **changes)
     key = plan.key(decided)
     with store.workdir(root) as work:
         prefix = values.prefix(work / "prefix", text or f"text {number}")
