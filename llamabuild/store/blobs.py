@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 from llamabuild import digest
@@ -33,12 +34,24 @@ def put(root: Path, file: Path, known: File) -> None:
     that somebody counts on it.
     """
     blob = path_of(root, known.sha256)
-    os.chmod(file, _PROGRAM if known.executable else _READ_ONLY)
+    _seal(file, _PROGRAM if known.executable else _READ_ONLY)
     if not renewed(blob, executable=known.executable):
         flush_one(file)
         os.utime(file)
         place(file, blob)
     flush_one(blob.parent)  # also what another process has just made
+
+
+def _seal(file: Path, mode: int) -> None:
+    """Make a file read-only; of another user's (a download that he did not finish, in a cache of
+    several) only a copy can be."""
+    try:
+        os.chmod(file, mode)
+    except PermissionError:
+        copy = file.with_name(f"{file.name}.copy")
+        shutil.copyfile(file, copy)
+        os.chmod(copy, mode)
+        os.replace(copy, file)
 
 
 def renewed(blob: Path, *, executable: bool) -> bool:
