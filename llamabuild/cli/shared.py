@@ -46,7 +46,7 @@ def shared(command: _Command) -> _Command:
     )
     command = click.option(
         "--cache",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # what cannot be read is said by the store
         help="Folder of sources and artifacts (else $LLAMABUILD_CACHE, else the user's cache).",
     )(command)
     return click.option(

@@ -85,7 +85,7 @@ def _prove_elsewhere(path: Path, use: Settings) -> None:
 @click.argument("tool")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--artifact", help="Recipe, path or beginning of a key; else what was set up last.")
-@click.option("--cache", type=click.Path(path_type=Path), help="See `setup`.")
+@click.option("--cache", type=click.Path(path_type=Path, readable=False), help="See `setup`.")
 def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path | None) -> None:
     """Run a tool of the current artifact (what `setup` gave last)."""
     with settings(False, cache, "plain") as use:

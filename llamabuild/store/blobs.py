@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 from llamabuild import digest
@@ -32,7 +33,7 @@ def put(root: Path, file: Path, known: File, held: Path) -> None:
     """Keep a file, of the store's own file system, whose hash was taken. It becomes read-only, and
     is :func:`hold` in the folder ``held`` until somebody names it."""
     blob = path_of(root, known.sha256)
-    os.chmod(file, _PROGRAM if known.executable else _READ_ONLY)
+    _seal(file, _PROGRAM if known.executable else _READ_ONLY)
     for _ in range(_TURNS):
         if renewed(blob, executable=known.executable) and hold(blob, held):
             break
@@ -57,6 +58,18 @@ def hold(blob: Path, held: Path) -> bool:
         if error.errno not in NO_LINKS:
             raise
     return True
+
+
+def _seal(file: Path, mode: int) -> None:
+    """Make a file read-only; of another user's (a download that he did not finish, in a cache of
+    several) only a copy can be."""
+    try:
+        os.chmod(file, mode)
+    except PermissionError:
+        copy = file.with_name(f"{file.name}.copy")
+        shutil.copyfile(file, copy)
+        os.chmod(copy, mode)
+        os.replace(copy, file)
 
 
 def renewed(blob: Path, *, executable: bool) -> bool:
