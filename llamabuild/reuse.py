@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,10 +33,11 @@ POLICIES: Final = ("auto", "exact", "compatible", "never")
 class Policy:
     """What may be taken instead of building. ``reuse`` is "exact" (the same key), "compatible" (all
     that runs here), "auto" (what is expected to be as fast as a build made here, and lacks nothing
-    of it) or "never"; ``stores`` are asked in their order."""
+    of it) or "never". ``stores`` opens shared stores when they are needed, which are asked in their
+    order; None when there are none."""
 
     reuse: str = "auto"
-    stores: tuple[Shared, ...] = field(default=())
+    stores: Callable[[], Iterable[Shared]] | None = None
 
 
 def check(word: str) -> str:
@@ -63,7 +64,7 @@ def offers(want: Want, policy: Policy) -> Iterator[Artifact]:
     if policy.reuse == "never":
         return
     yield from store.found(want.cache, want.key, want.emit)
-    shelves = tuple(_shelves(want, policy.stores)) if policy.stores else ()
+    shelves = tuple(_shelves(want, policy.stores())) if policy.stores else ()
     for shelf in shelves:
         for row in shelf.rows:
             if row.key == want.key and (pulled := _pulled(shelf.shared, row, want.emit)):

@@ -23,11 +23,15 @@ def policy_of(
     reuse.check(word)
     if word == "never" or not (stores or use.host.environ.get("LLAMABUILD_STORE")):
         return reuse.Policy(reuse=word)
-    from llamabuild import remotes
 
-    named = remotes.addresses(stores, use.host.environ)
-    opened = (_opened(use, one, unsigned=unsigned, offline=offline) for one in named)
-    return reuse.Policy(reuse=word, stores=tuple(one for one in opened if one))
+    def opened() -> list[Shared]:
+        from llamabuild import remotes
+
+        named = remotes.addresses(stores, use.host.environ)
+        found = (_opened(use, one, unsigned=unsigned, offline=offline) for one in named)
+        return [one for one in found if one]
+
+    return reuse.Policy(reuse=word, stores=opened)
 
 
 def _opened(use: Settings, address: str, *, unsigned: bool, offline: bool) -> Shared | None:

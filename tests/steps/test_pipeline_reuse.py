@@ -79,7 +79,7 @@ def provision(
         emit=told.append,
         proof=prover,
         llama_cpp=llama_cpp,
-        policy=Policy(reuse=word, stores=stores),
+        policy=Policy(reuse=word, stores=lambda: stores),
     )
     return Run(made, told, prover)
 
