@@ -101,6 +101,15 @@ def test_everything_is_the_groups(do: Do, root: Path) -> None:
         assert state.st_mode & 0o040, path
 
 
+def test_what_one_learns_the_other_knows(do: Do, root: Path) -> None:
+    """What a tag stood for first, above all: others under this name are refused."""
+    do(ANNA, "learn", "1")
+    assert do(BOB, "know", "1") == "learnt"
+    do(BOB, "learn", "1")
+    assert do(ANNA, "know", "1") == "learnt"
+    assert len(list((root / "facts").iterdir())) == 1
+
+
 @pytest.mark.parametrize("missing", ["folder", "file", "blob"])
 def test_one_mends_what_the_other_made(do: Do, root: Path, missing: str) -> None:
     made = do(ANNA, "publish", "1")

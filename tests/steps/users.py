@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llamabuild import store
+from llamabuild import facts, store
 from llamabuild.errors import LlamabuildError
 from llamabuild.events import silent
 from llamabuild.model import Artifact
@@ -101,6 +101,14 @@ def _spoil(root: Path, number: int) -> None:
         path.write_bytes(b"another")
 
 
+def _learn(root: Path, number: int) -> None:
+    facts.keep(root / "facts" / f"{number}.json", b"learnt")
+
+
+def _know(root: Path, number: int) -> None:
+    print((root / "facts" / f"{number}.json").read_text())
+
+
 def _storm(root: Path, number: int) -> None:
     """Publish one after the other, whatever happens; says what became of each."""
     for one in range(1, number + 1):
@@ -112,6 +120,8 @@ def _storm(root: Path, number: int) -> None:
 
 
 _WORKS = {
+    "learn": _learn,
+    "know": _know,
     "storm": _storm,
     "publish": _publish,
     "look": _look,
