@@ -16,16 +16,18 @@ from llamabuild.host import Host
 
 @contextlib.contextmanager
 def locked(path: Path, emit: Emit) -> Iterator[None]:
-    """Alone with ``path``. The lock ends with its process, however that ends."""
+    """Alone with ``path``, where the file system has locks. The lock ends with its process, however
+    that ends."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(path.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        emit(Noticed(message=f"waiting for another run that works on {path.name}"))
-        lock.acquire()
+    with contextlib.suppress(OSError, NotImplementedError):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            emit(Noticed(message=f"waiting for another run that works on {path.name}"))
+            lock.acquire()
     try:
         yield
     finally:
@@ -34,11 +36,16 @@ def locked(path: Path, emit: Emit) -> Iterator[None]:
 
 def sweep(folder: Path) -> None:
     """Remove what dead runs left half unpacked: whatever nobody holds the lock of."""
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     for left in folder.glob("*.part"):
-        with contextlib.suppress(Timeout), FileLock(left.with_suffix(".lock"), timeout=0):
-            shutil.rmtree(left, ignore_errors=True)
+        lock = FileLock(left.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except (OSError, NotImplementedError):  # somebody holds it, or there are no locks here
+            continue
+        shutil.rmtree(left, ignore_errors=True)
+        lock.release()
 
 
 def used(folder: Path) -> None:

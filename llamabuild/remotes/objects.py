@@ -9,6 +9,7 @@ size, and how long something slow is waited for.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -143,7 +144,7 @@ class Objects:
     def create(self, name: str, data: bytes) -> bool:
         """Write an object that nobody has written yet; False when somebody has."""
         import obstore
-        from obstore.exceptions import AlreadyExistsError
+        from obstore.exceptions import AlreadyExistsError, BaseError
 
         self.requests += 1
         with self._said(name):
@@ -151,6 +152,10 @@ class Objects:
                 obstore.put(self._store, name, data, mode="create")
             except (AlreadyExistsError, FileExistsError):
                 return False
+            except (BaseError, OSError) as error:
+                if _NO_LINKS.search(str(error)):  # of a folder: how obstore creates there
+                    raise FetchError(f"{self.address}: {_LINKLESS}", _ELSEWHERE) from None
+                raise
         return True
 
     def listed(self, prefix: str) -> Iterator[Listed]:
@@ -185,6 +190,9 @@ class Objects:
             raise FetchError(f"{self.address}: {name}: {_said(error)}", _DOWN) from None
 
 
+_NO_LINKS: Final = re.compile(rf"\(os error ({errno.EPERM}|{errno.ENOSYS}|{errno.ENOTSUP})\)")
+_LINKLESS: Final = "its file system has no hard links, by which one of several is the first"
+_ELSEWHERE: Final = "Push to a folder on another one, or to a bucket. Pulling needs no links."
 _LYING: Final = "It is not a store of llamabuild's, or somebody damaged it."
 _DOWN: Final = "Check the address and what it asks for (credentials, permissions)."
 

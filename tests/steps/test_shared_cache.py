@@ -7,12 +7,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from llamabuild import store
+from llamabuild.events import silent
 from tests.steps import users
 from tests.steps.test_cli import refused
 
@@ -98,6 +101,15 @@ def test_everything_is_the_groups(do: Do, root: Path) -> None:
         assert state.st_mode & 0o040, path
 
 
+def test_what_one_learns_the_other_knows(do: Do, root: Path) -> None:
+    """What a tag stood for first, above all: others under this name are refused."""
+    do(ANNA, "learn", "1")
+    assert do(BOB, "know", "1") == "learnt"
+    do(BOB, "learn", "1")
+    assert do(ANNA, "know", "1") == "learnt"
+    assert len(list((root / "facts").iterdir())) == 1
+
+
 @pytest.mark.parametrize("missing", ["folder", "file", "blob"])
 def test_one_mends_what_the_other_made(do: Do, root: Path, missing: str) -> None:
     made = do(ANNA, "publish", "1")
@@ -168,8 +180,6 @@ def test_one_goes_on_with_what_the_other_did_not_finish_pulling(
 
 def test_both_at_once(do: Do, root: Path, home: Path) -> None:
     argv = [(uid, str(number)) for number in (1, 2, 3) for uid in (ANNA, BOB)]
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(max_workers=4) as pool:
         made = list(pool.map(lambda one: do(one[0], "publish", one[1]), argv))
     assert len(set(made)) == 3
@@ -197,6 +207,42 @@ def test_who_may_only_read_looks_and_changes_nothing(do: Do, be: As, root: Path)
     refused(be(STRANGER, "publish", "2"), 9, "Permission denied")
     assert do(BOB, "look", "1") == made
     assert do(BOB, "inspect", "0") == "1"
+
+
+def test_permissions_that_go_away_for_a_while_cost_what_is_made_meanwhile(
+    do: Do, root: Path, home: Path
+) -> None:
+    do(ANNA, "publish", "1000")
+    argv = users.argv(ANNA, [TEAM], root, "storm", "60")
+    env = users.environment(home / str(ANNA))
+    child = subprocess.Popen(
+        argv,
+        cwd=users.REPOSITORY,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folders = [root / name for name in ("blobs", "manifests", "work", "artifacts")]
+    while child.poll() is None:
+        for folder in folders:
+            folder.chmod(0)
+            time.sleep(0.01)
+            folder.chmod(0o2775)
+            time.sleep(0.1)
+    out, err = child.communicate()
+    assert (child.returncode, err) == (0, "")
+    told = [line.split(maxsplit=2) for line in out.splitlines()]
+    kept = {line[1] for line in told if line[0] == "kept"}
+    refusals = [line for line in told if line[0] == "refused"]
+    assert len(kept) + len(refusals) == 60
+    assert len(kept) > 5
+    assert len(refusals) > 5
+    assert {line[1] for line in refusals} == {"9"}
+    assert len(kept) + 1 <= int(do(BOB, "inspect", "0")) <= 61
+    assert {one.id for one in store.artifacts(root, silent)} >= kept
+    assert do(ANNA, "storm", "60").count("kept") == 60
+    assert do(BOB, "inspect", "0") == "61"
 
 
 def test_a_cache_of_one_user_stays_his(home: Path) -> None:

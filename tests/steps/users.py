@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llamabuild import store
+from llamabuild import facts, store
 from llamabuild.errors import LlamabuildError
 from llamabuild.events import silent
 from llamabuild.model import Artifact
@@ -29,15 +29,25 @@ _LATE = (
 )
 
 
+def argv(uid: int, groups: list[int], root: Path, *words: str) -> list[str]:
+    """One of the works below, or a command of llamabuild (its words after ``--``), as a user."""
+    who = [str(uid), ",".join(map(str, groups))]
+    return [sys.executable, "-m", "tests.steps.users", *who, str(root), *words]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """That of a user with this home."""
+    return {**os.environ, "HOME": str(home), "GITHUB_ACTIONS": ""}
+
+
 def run(
     uid: int, groups: list[int], root: Path, *words: str, home: Path
 ) -> subprocess.CompletedProcess[str]:
-    """One of the works below, or a command of llamabuild (its words after ``--``), as a user."""
-    argv = [sys.executable, "-m", "tests.steps.users", str(uid), ",".join(map(str, groups))]
+    """The same, done."""
     return subprocess.run(
-        [*argv, str(root), *words],
+        argv(uid, groups, root, *words),
         cwd=REPOSITORY,
-        env={**os.environ, "HOME": str(home), "GITHUB_ACTIONS": ""},
+        env=environment(home),
         capture_output=True,
         text=True,
         check=False,
@@ -91,7 +101,28 @@ def _spoil(root: Path, number: int) -> None:
         path.write_bytes(b"another")
 
 
+def _learn(root: Path, number: int) -> None:
+    facts.keep(root / "facts" / f"{number}.json", b"learnt")
+
+
+def _know(root: Path, number: int) -> None:
+    print((root / "facts" / f"{number}.json").read_text())
+
+
+def _storm(root: Path, number: int) -> None:
+    """Publish one after the other, whatever happens; says what became of each."""
+    for one in range(1, number + 1):
+        try:
+            with store.guarded(root):
+                print("kept", shelves.artifact(root, one).id, flush=True)
+        except LlamabuildError as error:
+            print("refused", error.exit_code, error.message, flush=True)
+
+
 _WORKS = {
+    "learn": _learn,
+    "know": _know,
+    "storm": _storm,
     "publish": _publish,
     "look": _look,
     "remove": _remove,
