@@ -23,7 +23,7 @@ _PROGRAM = 0o555
 
 def path_of(root: Path, sha256: str) -> Path:
     """Where the blob of this hash is, or would be."""
-    return root / "blobs" / sha256[:2] / sha256
+    return root.joinpath("blobs", sha256[:2], sha256)
 
 
 def put(root: Path, file: Path, known: File) -> None:
@@ -70,11 +70,12 @@ def pardon(blob: Path) -> None:
 
 def execute(blob: Path) -> None:
     """Remove a condemned blob for good."""
-    _condemned(blob).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_condemned(blob))
 
 
-def _condemned(blob: Path) -> Path:
-    return blob.with_name(f"{blob.name}{CONDEMNED}")
+def _condemned(blob: Path) -> str:
+    return f"{blob}{CONDEMNED}"
 
 
 def sound(path: Path, known: File) -> bool:
