@@ -8,12 +8,13 @@ Layout::
     <cache>/artifacts/<fingerprint>/<id>/      bin/ lib/ wheel/ build.log manifest.json: more names
                                                of blobs, made when somebody wants to use them
     <cache>/requested/<key>.json               the key that a healed request ended with
+    <cache>/generations/  pinned/  verdicts/   what was given to machines, stays, and ran on them
     <cache>/quarantine/                        what did not verify
-    <cache>/generations/  verdicts/  pinned/   small files, sealed as leads are
     <cache>/locks/  work/  begun/  downloads/  sources/  facts/
 
 Blobs come first and a manifest last, each complete or absent, each made once and under a name that
-its contents decide. So whoever is killed leaves at most blobs that nobody names, and whoever comes
+its contents decide; the small files that have no such name begin with their hash
+(:mod:`llamabuild.store.sealed`). So whoever is killed leaves at most blobs that nobody names, and whoever comes
 second finds what is there.
 """
 
