@@ -70,8 +70,20 @@ def verdict(cache: Path, id_: str, host: Host) -> Verdict | None:
     return sealed.read(_path(cache, id_, host), Verdict)
 
 
+def failed(cache: Path, host: Host) -> frozenset[str]:
+    """The ids of all artifacts that did not work on this host."""
+    known = _home(cache, host).glob("*.json")
+    return frozenset(
+        path.stem for path in known if (one := sealed.read(path, Verdict)) and one.kind
+    )
+
+
+def _home(cache: Path, host: Host) -> Path:
+    return cache / "verdicts" / identity(host)
+
+
 def _path(cache: Path, id_: str, host: Host) -> Path:
-    return cache / "verdicts" / identity(host) / f"{id_}.json"
+    return _home(cache, host) / f"{id_}.json"
 
 
 def adopt(

@@ -125,7 +125,9 @@ def _compatible(
     if not known:
         return
     provides = matching.probe(want.host, hardware)
-    fitting = [_candidate(row) for row, _ in known.values() if _fits(want, row, provides)]
+    failed = adoption.failed(want.cache, want.host)
+    hopeful = [row for row, _ in known.values() if row.id not in failed]
+    fitting = [_candidate(row) for row in hopeful if _fits(want, row, provides)]
     for one in matching.rank(fitting, provides):
         row, shared = known[one.id]
         if policy.reuse == "auto" and matching.slower(one, want.plan, provides):
@@ -143,19 +145,17 @@ def _candidate(row: Row) -> Candidate:
 
 
 def _fits(want: Want, row: Row, provides: Provides) -> bool:
-    """True when it is meant for such a machine, runs on this one, and did not fail here before."""
-    verdict = adoption.verdict(want.cache, row.id, want.host)
+    """True when it is meant for such a machine and runs on this one."""
     meant = want.plan.cpu in ("native", row.cpu)
-    return meant and not (verdict and verdict.kind) and not lacking(row, provides, want.cache)
+    return meant and not lacking(row, provides, want.cache)
 
 
 def lacking(row: Row, provides: Provides, cache: Path) -> tuple[str, ...]:
     """What a machine lacks for an artifact, were it in this cache."""
     from llamabuild import matching
 
-    library = cache / "artifacts" / row.fingerprint / row.id / "lib"
-
     def exists(path: str) -> bool:
+        library = cache / "artifacts" / row.fingerprint / row.id / "lib"
         return os.path.exists(os.path.normpath(library / path))
 
     return matching.missing(row.requires, provides, exists)

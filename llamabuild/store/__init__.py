@@ -8,18 +8,19 @@ Layout::
     <cache>/artifacts/<fingerprint>/<id>/      bin/ lib/ wheel/ build.log manifest.json: more names
                                                of blobs, made when somebody wants to use them
     <cache>/requested/<key>.json               the key that a healed request ended with
+    <cache>/generations/  pinned/  verdicts/   what was given to machines, stays, and ran on them
     <cache>/quarantine/                        what did not verify
-    <cache>/generations/  verdicts/  pinned/   small files, sealed as leads are
     <cache>/locks/  work/  begun/  downloads/  sources/  facts/
 
 Blobs come first and a manifest last, each complete or absent, each made once and under a name that
-its contents decide. So whoever is killed leaves at most blobs that nobody names, and whoever comes
-second finds what is there.
+its contents decide; the small files that have no such name begin with their hash
+(:mod:`llamabuild.store.sealed`). So whoever is killed leaves at most blobs that nobody names, and
+whoever comes second finds what is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,11 +187,19 @@ def lead(root: Path, artifact: Artifact, *, requested: str, healed: tuple[Remedy
 def artifacts(root: Path, emit: Emit) -> tuple[Artifact, ...]:
     """All that is kept, the newest first. Their folders may still have to be made :func:`ready`.
     Raises StoreError where it may not be looked at."""
+    return _newest_first(root, manifests.everything(root), emit)
+
+
+def _newest_first(
+    root: Path,
+    entries: Iterable[Entry],
+    emit: Emit,
+    meant: Callable[[Artifact], bool] = lambda one: True,  # noqa: ARG005
+) -> tuple[Artifact, ...]:
     with guarded(root):
-        known = [_opened(root, entry, emit) for entry in manifests.everything(root)]
-    return tuple(
-        sorted((one for one in known if one), key=lambda one: one.manifest.created, reverse=True)
-    )
+        known = [_opened(root, entry, emit) for entry in entries]
+    found = (one for one in known if one and meant(one))
+    return tuple(sorted(found, key=lambda one: one.manifest.created, reverse=True))
 
 
 def find(root: Path, name: str, emit: Emit) -> Artifact:
@@ -198,9 +207,12 @@ def find(root: Path, name: str, emit: Emit) -> Artifact:
 
     Raises ConfigError when there is none or the beginning of a key fits several.
     """
-    known = artifacts(root, emit)
-    exact = [one for one in known if name in (one.manifest.plan.recipe, str(one.path))]
-    fitting = exact[:1] or [one for one in known if len(name) >= 4 and _begins(one, name)]
+    begun = [one for one in manifests.everything(root) if len(name) >= 4 and _begins(one, name)]
+    if begun:  # no other manifest has to be read
+        fitting = _newest_first(root, begun, emit)
+    else:
+        entries = manifests.everything(root)
+        fitting = _newest_first(root, entries, emit, lambda one: _is_called(one, name))[:1]
     if len({one.key for one in fitting}) == 1:
         return fitting[0]
     if fitting:
@@ -209,8 +221,12 @@ def find(root: Path, name: str, emit: Emit) -> Artifact:
     raise ConfigError(f"there is no artifact {name!r}", "See what there is: llamabuild store ls")
 
 
-def _begins(artifact: Artifact, name: str) -> bool:
-    return artifact.key.startswith(name) or artifact.id.startswith(name)
+def _is_called(artifact: Artifact, name: str) -> bool:
+    return name in (artifact.manifest.plan.recipe, str(artifact.path))
+
+
+def _begins(entry: Entry, name: str) -> bool:
+    return entry.key.startswith(name) or entry.id.startswith(name)
 
 
 def remove(root: Path, artifact: Artifact) -> None:

@@ -26,7 +26,7 @@ _PROGRAM = 0o555
 
 def path_of(root: Path, sha256: str) -> Path:
     """Where the blob of this hash is, or would be."""
-    return root / "blobs" / sha256[:2] / sha256
+    return root.joinpath("blobs", sha256[:2], sha256)
 
 
 def put(root: Path, file: Path, known: File, held: Path) -> None:
@@ -103,14 +103,14 @@ def execute(blob: Path) -> None:
     """Remove a condemned blob for good, unless somebody holds it."""
     condemned = _condemned(blob)
     with contextlib.suppress(FileNotFoundError):
-        if condemned.stat().st_nlink > 1:
+        if os.stat(condemned).st_nlink > 1:
             pardon(blob)
         else:
-            condemned.unlink()
+            os.unlink(condemned)
 
 
-def _condemned(blob: Path) -> Path:
-    return blob.with_name(f"{blob.name}{CONDEMNED}")
+def _condemned(blob: Path) -> str:
+    return f"{blob}{CONDEMNED}"
 
 
 def sound(path: Path, known: File) -> bool:

@@ -115,14 +115,15 @@ def everything(root: Path, group: str = "", key: str = "") -> Iterator[Entry]:
     """All manifests; those of one group, and of keys that begin so, where these are given."""
     home = root / "manifests"
     for name in (group,) if group else _names(home):
-        for file in _names(home / name):
-            if file.startswith(key) and (found := _FILE.fullmatch(file)):
-                yield Entry(found[1], found[2], home / name / file)
+        folder = home / name
+        for file in _names(folder, key):
+            if found := _FILE.fullmatch(file):
+                yield Entry(found[1], found[2], folder / file)
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path, begin: str = "") -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(name for name in os.listdir(folder) if name.startswith(begin))
     except (FileNotFoundError, NotADirectoryError):
         return []
 

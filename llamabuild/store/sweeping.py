@@ -17,7 +17,6 @@ from typing import Final
 
 import msgspec
 
-from llamabuild.model import File
 from llamabuild.store import blobs, leads, manifests
 from llamabuild.store.files import guarded
 from llamabuild.store.limits import DAY, Item, Limits, Removal, removals
@@ -50,42 +49,49 @@ class Survey:
     unnamed: tuple[Item, ...]
 
 
-class _Named(msgspec.Struct, frozen=True):
+class _Blob(msgspec.Struct, frozen=True, gc=False):
+    sha256: str
+    size: int
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
     """What a sweep has to know of a manifest."""
 
-    files: dict[str, File]
+    files: dict[str, _Blob]
 
 
 def survey(root: Path, needed: Mapping[str, str]) -> Survey:
     """Everything in a cache. ``needed`` says of artifacts, by their ids, why they stay."""
-    found = (_artifact(entry, needed) for entry in manifests.everything(root))
+    named: dict[str, int] = {}
+    found = (_artifact(entry, needed, named) for entry in manifests.everything(root))
     items = [item for item in found if item]
-    named = {blob for item in items for blob in item.blobs}
     sizes: dict[str, int] = {}
     unnamed = []
     for entry in _entries(root / "blobs"):
-        state = entry.stat()
-        if entry.name in named:
-            sizes[entry.name] = state.st_size
+        if entry.name in named:  # its size is known: there may be very many
+            sizes[entry.name] = named[entry.name]
         else:
-            unnamed.append(_unnamed(Path(entry.path), state))
+            unnamed.append(_unnamed(Path(entry.path), entry.stat()))
     return Survey(items=(*items, *_others(root)), sizes=sizes, unnamed=tuple(unnamed))
 
 
-def _artifact(entry: Entry, needed: Mapping[str, str]) -> Item | None:
-    """The artifact of a manifest; None for one that cannot be read: who looks it up sets it aside.
+def _artifact(entry: Entry, needed: Mapping[str, str], sizes: dict[str, int]) -> Item | None:
+    """The artifact of a manifest, whose blobs' ``sizes`` are added; None for one that cannot be
+    read: who looks it up sets it aside.
     Raises OSError where that is the disk's fault: what it names must not go then."""
     try:
         found = msgspec.json.decode(entry.path.read_bytes(), type=_Named)
         used = entry.path.stat().st_mtime
     except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
         return None
+    own = {file.sha256: file.size for file in found.files.values()}
+    sizes.update(own)
     return Item(
         what="artifact",
         name=entry.id,
         path=entry.path,
         used=used,
-        blobs=tuple({file.sha256 for file in found.files.values()}),
+        blobs=tuple(own),
         needed=needed.get(entry.id, ""),
     )
 
@@ -155,9 +161,7 @@ def sweep(root: Path, seen: Survey, going: Iterable[Removal]) -> None:
     loose = [item.name.removesuffix(blobs.CONDEMNED) for item in items if item.what == "file"]
     with guarded(root):
         _forget(root, gone)
-        for item in items:
-            if item.what not in ("artifact", "file"):
-                discard(root, item.path)
+        discard(root, *(one.path for one in items if one.what not in ("artifact", "file")))
         free(root, {*(blob for item in gone for blob in item.blobs), *loose}, seen)
 
 
@@ -169,9 +173,8 @@ def _forget(root: Path, gone: Iterable[Item]) -> None:
         ids.add(item.name)
     if ids:
         leads.prune(root)
-        for folder in (root / "artifacts").glob("*/*"):
-            if folder.name in ids:
-                discard(root, folder)
+        folders = (root / "artifacts").glob("*/*")
+        discard(root, *(folder for folder in folders if folder.name in ids))
 
 
 def free(root: Path, candidates: Iterable[str], seen: Survey | None = None) -> None:
@@ -180,11 +183,11 @@ def free(root: Path, candidates: Iterable[str], seen: Survey | None = None) -> N
     wanted = set(candidates)
     known = {item.path: item for item in seen.items} if seen else {}
     wanted -= _named(root, wanted, known)
-    for name in wanted:
-        blobs.condemn(blobs.path_of(root, name))
+    paths = {name: blobs.path_of(root, name) for name in wanted}
+    for blob in paths.values():
+        blobs.condemn(blob)
     again = _named(root, wanted, known)
-    for name in wanted:
-        blob = blobs.path_of(root, name)
+    for name, blob in paths.items():
         if name in again:
             blobs.pardon(blob)
         else:
@@ -195,7 +198,7 @@ def _named(root: Path, candidates: set[str], known: dict[Path, Item]) -> set[str
     """Those of the blobs that a manifest names. What had to be read is added to ``known``."""
     found: set[str] = set()
     for entry in manifests.everything(root) if candidates else ():
-        item = known.get(entry.path) or _artifact(entry, {})
+        item = known.get(entry.path) or _artifact(entry, {}, {})
         if item:
             known[entry.path] = item
             found |= candidates.intersection(item.blobs)

@@ -125,12 +125,13 @@ def _sweep(folder: Path) -> None:
     Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def discard(root: Path, path: Path) -> None:
-    """Remove a folder: first out of sight by one rename, then for good."""
+def discard(root: Path, *paths: Path) -> None:
+    """Remove folders: first out of sight by one rename each, then for good."""
     with guarded(root):
         trash = fresh(root / "work", "trash-")
-        with contextlib.suppress(FileNotFoundError):  # another process was first
-            os.rename(path, trash / "entry")
+        for number, path in enumerate(paths):
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                os.rename(path, trash / str(number))
         shutil.rmtree(trash, ignore_errors=True)
 
 

@@ -122,6 +122,17 @@ def test_a_damaged_verdict_is_none(damage: bytes, tmp_path: Path) -> None:
     assert prove.times == 1
 
 
+def test_what_failed_on_this_host_is_known_at_once(tmp_path: Path) -> None:
+    assert adoption.failed(tmp_path, host()) == frozenset()
+    adoption.record(tmp_path, "good", host(), Verdict(proof=values.proof()))
+    adoption.record(tmp_path, "bad", host(), Verdict(kind="nan", check="c", why="w"))
+    adoption.record(tmp_path, "elsewhere", host(machine="2"), Verdict(kind="nan"))
+    adoption.record(tmp_path, "damaged", host(), Verdict(kind="nan"))
+    (path,) = tmp_path.glob("verdicts/*/damaged.json")
+    path.write_bytes(path.read_bytes() + b" ")
+    assert adoption.failed(tmp_path, host()) == {"bad"}
+
+
 def test_devices_that_were_away_are_proved_once_when_they_are_there(tmp_path: Path) -> None:
     prove = Prover(unrun=("cuda", "blas"))
     backends = ("cuda", "blas", "cpu")

@@ -284,6 +284,17 @@ def test_a_file_system_without_links_will_do(root: Path, monkeypatch: pytest.Mon
     assert (made.path / "bin" / "llama-cli").read_text() == "x"
 
 
+def test_find_by_a_key_reads_no_other_manifest(root: Path) -> None:
+    first, second = _publish(root), _publish(root, "cd" * 32)
+    change(manifest_of(root, second), b"damaged")
+    told: list[Event] = []
+    assert store.find(root, KEY[:10], told.append) == first
+    assert told == []
+    with pytest.raises(ConfigError, match="no artifact"):
+        store.find(root, "cdcdcdcd", told.append)
+    assert "It is set aside" in str(told)
+
+
 def test_find_by_key_id_recipe_or_path(root: Path) -> None:
     first = _publish(root)
     second = _publish(root, "abcd" + "0" * 60, recipe="auto")
