@@ -13,7 +13,7 @@ Layout::
     <cache>/locks/  work/  begun/  downloads/  sources/  facts/
 
 Blobs come first and a manifest last, each complete or absent, each made once and under a name that
-its contents decide; the small files that have no such name begin with their hash
+its contents decide; small files without such a name begin with their hash
 (:mod:`llamabuild.store.sealed`). So whoever is killed leaves at most blobs that nobody names, and
 whoever comes second finds what is there.
 """
