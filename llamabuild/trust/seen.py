@@ -14,8 +14,7 @@ from typing import Final
 import msgspec
 
 from llamabuild.errors import StoreError
-from llamabuild.store.files import guarded, write
-from llamabuild.store.work import alone
+from llamabuild.store.files import alone, guarded, write
 from llamabuild.trust.snapshot import Seen, Snapshot, content, follow, stamp
 
 _VERSION: Final = 1

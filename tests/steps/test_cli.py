@@ -146,7 +146,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_cache_of_a_newer_version(tmp_path: Path) -> None:
     root = store.open_root(tmp_path / "c")
-    (root / "layout.json").write_text('{"version": 2}')
+    (root / "layout.json").write_text('{"version": 3}')
     refused(run("store", "ls", cache=root), 9, "newer llamabuild")
 
 
