@@ -21,7 +21,8 @@ from llamabuild.remotes.objects import together
 from llamabuild.remotes.push import blob, manifest
 from llamabuild.store import blobs, by_id, guarded, manifests
 from llamabuild.store.catalogue import Row
-from llamabuild.store.work import alone, workdir
+from llamabuild.store.files import alone
+from llamabuild.store.work import workdir
 
 _TURNS: Final = 3
 """How often a sweep may take files away that have just come."""

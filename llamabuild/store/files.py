@@ -97,6 +97,22 @@ def _unique() -> str:
 
 
 @contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Alone, where the file system has locks: NFS may not, and what is right does not depend on
+    it."""
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
+    with contextlib.suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
 def guarded(root: Path) -> Iterator[None]:
     """Turn the operating system's refusals inside into errors of ours."""
     try:

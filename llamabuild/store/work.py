@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llamabuild.events import Emit, Noticed
-from llamabuild.store.files import fresh, guarded
+from llamabuild.store.files import alone, fresh, guarded
 
 _KEPT = 3 * 86400.0
 """Seconds for which a build that was interrupted can go on."""
@@ -86,22 +86,6 @@ def begun(root: Path, key: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Alone, where the file system has locks: NFS may not, and what is right does not depend on
-    it."""
-    import filelock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path)
-    with contextlib.suppress(OSError, NotImplementedError):
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _forget(file: Path) -> None:

@@ -15,8 +15,7 @@ import msgspec
 
 from llamabuild.errors import StoreError
 from llamabuild.store import sealed
-from llamabuild.store.files import guarded
-from llamabuild.store.work import alone
+from llamabuild.store.files import alone, guarded
 from llamabuild.trust.snapshot import Seen, Snapshot, content, follow, stamp
 
 _VERSION: Final = 1

@@ -4,6 +4,7 @@ and remove; who is not of the group is told so."""
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -224,20 +225,23 @@ def test_permissions_that_go_away_for_a_while_cost_what_is_made_meanwhile(
         text=True,
     )
     folders = [root / name for name in ("blobs", "manifests", "work", "artifacts")]
-    while child.poll() is None:
-        for folder in folders:
+    rng, told = random.Random(20261121), []
+    assert child.stdout
+    for turn, line in enumerate(child.stdout):
+        told.append(line.split(maxsplit=2))
+        if turn % 2:  # every other one is let alone
+            folder = folders[turn // 2 % len(folders)]
+            time.sleep(rng.uniform(0, 0.02))
             folder.chmod(0)
             time.sleep(0.01)
             folder.chmod(0o2775)
-            time.sleep(0.1)
-    out, err = child.communicate()
+    err = child.communicate()[1]
     assert (child.returncode, err) == (0, "")
-    told = [line.split(maxsplit=2) for line in out.splitlines()]
     kept = {line[1] for line in told if line[0] == "kept"}
     refusals = [line for line in told if line[0] == "refused"]
     assert len(kept) + len(refusals) == 60
-    assert len(kept) > 5
-    assert len(refusals) > 5
+    assert len(kept) > 2
+    assert len(refusals) > 2
     assert {line[1] for line in refusals} == {"9"}
     assert len(kept) + 1 <= int(do(BOB, "inspect", "0")) <= 61
     assert {one.id for one in store.artifacts(root, silent)} >= kept
