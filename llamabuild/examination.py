@@ -87,7 +87,7 @@ def examine(path: Path, *, host: Host, cache: Path, emit: Emit) -> Examined:
         emit(Noticed(message=f"{path}: its code is run here, in processes with limits."))
         hardware, toolchain = probe.probe(host, cache=cache)
         made = inspection.look(found, hardware.cpu.features, host)
-        busy = _busy(host)
+        busy = pace.busy(host)
         runner = _runner(hardware, toolchain.compilers[:1], work / "proof", host)
         runner = replace(runner, threads=1) if busy and not made.openmp else runner
         subject = Subject(
@@ -143,12 +143,6 @@ def _runner(hardware: Hardware, compilers: Sequence[Compiler], scratch: Path, ho
         memory=0 if _fast(hardware.devices) else inference.MEMORY,
         seconds=_SECONDS,
     )
-
-
-def _busy(host: Host) -> bool:
-    """True when others use more than half of the machine."""
-    load = (host.read_text("/proc/loadavg") or "0").split()[0]
-    return float(load) > host.cores()[2] / 2
 
 
 # --- where it ran, and how fast ------------------------------------------------------------------

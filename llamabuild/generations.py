@@ -26,7 +26,8 @@ KEPT: Final = 3
 
 
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that this machine was given: which artifact, by what recipe, and when."""
+    """One thing that this machine was given: which artifact, when, and which ``recipe`` was asked
+    for, by name or path: what stood in for it may be another's."""
 
     number: int
     id: str
@@ -85,18 +86,20 @@ def artifact(cache: Path, generation: Generation, emit: Emit) -> Artifact:
     return found
 
 
-def advance(cache: Path, host: Host, given: Artifact) -> Generation:
-    """Make an artifact the current generation: a new one, unless it is what is current already."""
+def advance(cache: Path, host: Host, given: Artifact, recipe: str = "") -> Generation:
+    """Make an artifact the current generation: a new one, unless it is what is current already by
+    the same ``recipe`` (empty: the one that it was made by)."""
     home = _home(cache, host)
+    recipe = recipe or given.manifest.plan.recipe
     with store.guarded(cache):
         now = _current(home)
-        if now is None or now.id != given.id:
-            now = _added(cache, home, given)
+        if now is None or (now.id, now.recipe) != (given.id, recipe):
+            now = _added(cache, home, given, recipe)
         _point(home, now)
     return now
 
 
-def _added(cache: Path, home: Path, given: Artifact) -> Generation:
+def _added(cache: Path, home: Path, given: Artifact, recipe: str) -> Generation:
     """A new generation, numbered after the last: two processes do not get one number."""
     created = dt.datetime.now(tz=dt.timezone.utc).isoformat(timespec="milliseconds")
     number = max((int(path.stem) for path in home.glob("[0-9]*.json")), default=0)
@@ -106,7 +109,7 @@ def _added(cache: Path, home: Path, given: Artifact) -> Generation:
             number=number,
             id=given.id,
             key=given.key,
-            recipe=given.manifest.plan.recipe,
+            recipe=recipe,
             created=created,
         )
         if files.create(home / f"{number}.json", sealed.encode(made), cache / "work"):

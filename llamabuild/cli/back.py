@@ -43,14 +43,15 @@ def rollback(number: int | None, as_json: bool, cache: Path | None, progress: st
         click.echo(report.to_json(now, "generation") if as_json else page)
 
 
-def advance(use: Settings, artifact: Artifact) -> Generation:
-    """Make an artifact what this machine has; when it is slower than what it had by the same
-    recipe, say so and how to go back."""
+def advance(use: Settings, artifact: Artifact, recipe: str) -> Generation:
+    """Make what a recipe (its name, or its file) gave what this machine has; when it is slower than
+    what it had by the same recipe, say so and how to go back."""
     from llamabuild import generations
 
     known = generations.listed(use.cache, use.host)
     before = generations.current(use.cache, use.host) if known else None
-    now = generations.advance(use.cache, use.host, artifact)
+    asked = str(Path(recipe).absolute()) if recipe.endswith(".toml") else recipe
+    now = generations.advance(use.cache, use.host, artifact, asked)
     if before and before.id != now.id and before.recipe == now.recipe:
         _compare(use, before, artifact)
     return now

@@ -112,7 +112,7 @@ def setup(
                 artifact, into.absolute(), host=use.host, cache=use.cache, emit=use.reporter
             )
         if not target:  # `run` is for what was made for this machine
-            advance(use, artifact)
+            advance(use, artifact, recipe)
         use.reporter.summary(artifact)
         click.echo(report.to_json(artifact) if as_json else pages.artifact_page(artifact))
 
@@ -244,7 +244,7 @@ def upgrade(
         before = generations.current(use.cache, use.host)
         means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
         artifact = provision(use, before.recipe, None, means, yes=False, offline=offline)
-        now = advance(use, artifact)
+        now = advance(use, artifact, before.recipe)
         if now.number == before.number:
             use.reporter(Noticed(message="This is the newest already."))
         use.reporter.summary(artifact)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from llamabuild import host
+from llamabuild.host import Host, python
 from llamabuild.prove import inference, models
 from llamabuild.prove.cases import Case
 from llamabuild.prove.foreign import Subject
@@ -29,13 +29,20 @@ def rates(
     return tuple((max(row[0] for row in rows), max(row[1] for row in rows)) for rows in found)
 
 
+def busy(host: Host) -> bool:
+    """True when others use more than half of the machine: threads that wait for each other then
+    measure the others, and one thread alone says more."""
+    load = (host.read_text("/proc/loadavg") or "0").split()[0]
+    return float(load) > host.cores()[2] / 2
+
+
 def _rate(subject: Subject, runner: Runner) -> tuple[float, float]:
     tokens = tuple(models.prompt(models.SPEED, _PROMPT + _REST))
     case = Case(name="speed", spec=models.SPEED, sequences=(tokens,), batch=_PROMPT)
     quick = replace(runner, patient=False)
-    python = subject.python or Path(host.python())
+    interpreter = subject.python or Path(python())
     seconds = inference.time(
-        python,
+        interpreter,
         case,
         quick,
         gpu_layers=inference.ALL_LAYERS,

@@ -220,6 +220,14 @@ def test_generations_and_the_way_back(root: Path) -> None:
     assert generations.artifact(root, generations.current(root, HOST), silent) == second
 
 
+def test_what_was_asked_for_is_remembered_not_what_stood_in_for_it(root: Path) -> None:
+    made = publish(root, 1)
+    assert generations.advance(root, HOST, made, "cpu-native").recipe == "cpu-native"
+    assert generations.advance(root, HOST, made, "cpu-native").number == 1
+    assert generations.advance(root, HOST, made).recipe == made.manifest.plan.recipe
+    assert [one.number for one in generations.listed(root, HOST)] == [1, 2]
+
+
 def test_machines_have_their_own(root: Path) -> None:
     first, second = publish(root, 1), publish(root, 2)
     generations.advance(root, HOST, first)
