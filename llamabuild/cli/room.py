@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,10 +15,15 @@ from llamabuild.cli.shared import Settings, settings
 from llamabuild.errors import ConfigError
 from llamabuild.events import Warned
 
+if TYPE_CHECKING:
+    _Int = click.ParamType[int]
+else:  # generic from click 8.3 on only
+    _Int = click.ParamType
+
 _KINDS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-class _Size(click.ParamType[int]):
+class _Size(_Int):
     """Bytes: 500M, 20G."""
 
     name = "size"
