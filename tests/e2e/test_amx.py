@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild import attempts, backends, heal, pipeline, plan, probe, recipes
+from llamabuild import attempts, backends, heal, pipeline, plan, probe, recipes, store
 from llamabuild.events import Event, Healed
 from llamabuild.host import Finished, Limits, LocalHost, Service
 from llamabuild.model import Source
+from llamabuild.request import Request
 from llamabuild.toolchains import canary
 
 pytestmark = pytest.mark.llama
@@ -81,9 +82,9 @@ def host(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> AmxHost:
     return AmxHost(library)
 
 
-def request(host: AmxHost, cache: Path, source: Source) -> attempts.Request:
+def request(host: AmxHost, cache: Path, source: Source) -> Request:
     hardware, toolchain = probe.probe(host, cache=cache)
-    return attempts.Request(
+    return Request(
         recipe=recipes.load("cpu-native", tuple(backends.BACKENDS)),
         pin=source.pin,
         hardware=hardware,
@@ -120,7 +121,15 @@ def test_without_the_canary_the_proof_catches_the_crash_and_amx_goes(
     asked = replace(asked, toolchain=blind)
     key = plan.key(asked.decide(heal.Course()))
     told: list[Event] = []
-    made = attempts.make(asked, key, source, host=host, cache=cache, emit=told.append)
+    made = attempts.make(
+        asked,
+        key,
+        source,
+        kept=lambda decided: store.lookup(cache, plan.key(decided), told.append),
+        host=host,
+        cache=cache,
+        emit=told.append,
+    )
     healed = [event.remedy for event in told if isinstance(event, Healed)]
     assert healed
     assert healed[0] in {"without-amx_tile", "without-amx_int8"}
