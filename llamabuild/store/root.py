@@ -13,6 +13,7 @@ from llamabuild.store.files import refusal, write
 from llamabuild.store.work import quarantined
 
 LAYOUT_VERSION = 2
+_TAG_FILE = "CACHEDIR.TAG"
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# The cache of llamabuild.\n"
 _OLD = ("artifacts", "requested", "verdicts", "current.json")
 """What another layout means otherwise."""
@@ -64,14 +65,19 @@ def _version(layout: Path) -> int:
     return version
 
 
+def _foreign(path: Path) -> bool:
+    """True for what another run does not write that founds the cache at the same time."""
+    return not path.name.lstrip(".").startswith((_TAG_FILE, "layout.json"))
+
+
 def _found(root: Path, layout: Path) -> None:
-    if root.exists() and any(root.iterdir()) and not (root / "CACHEDIR.TAG").exists():
+    if root.exists() and any(map(_foreign, root.iterdir())) and not (root / _TAG_FILE).exists():
         raise StoreError(
             f"{root} holds files that are not llamabuild's",
             "Point LLAMABUILD_CACHE to an empty or new folder.",
         )
     root.mkdir(parents=True, exist_ok=True)
-    write(root / "CACHEDIR.TAG", _TAG.encode())
+    write(root / _TAG_FILE, _TAG.encode())
     write(layout, msgspec.json.encode({"version": LAYOUT_VERSION}))
 
 

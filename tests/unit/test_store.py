@@ -380,3 +380,23 @@ def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not(root: P
         with store.workdir(root):
             assert living.exists()
     assert not living.exists()
+
+
+def test_a_cache_that_several_found_at_once_is_theirs(tmp_path: Path) -> None:
+    for turn in range(40):
+        roots: list[Path] = []
+        failures: list[StoreError] = []
+
+        def found(name: Path, roots: list[Path] = roots, said: list[StoreError] = failures) -> None:
+            try:
+                roots.append(store.open_root(name))
+            except StoreError as error:
+                said.append(error)
+
+        threads = [threading.Thread(target=found, args=(tmp_path / str(turn),)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failures
+        assert len(roots) == 6
