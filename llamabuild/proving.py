@@ -134,7 +134,7 @@ def _software(plan: Plan, host: Host) -> bool:
 
 def _proved_in(built: Build, work: Path, host: Host, emit: Emit, *, gpu: bool) -> Proof:
     python = wheels.interpreter_of(work / "venv", host)
-    wheels.install(built.wheel, python, host)
+    wheels.install(built.wheel, python, host, complete=True)
     return proved_with(built, python, work, host, emit, gpu=gpu)
 
 

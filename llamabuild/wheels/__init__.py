@@ -198,11 +198,12 @@ def interpreter_of(folder: Path, host: Host) -> Path:
     )
 
 
-def install(wheel: Path, interpreter: Path, host: Host) -> None:
+def install(wheel: Path, interpreter: Path, host: Host, *, complete: bool = False) -> None:
     """Install the wheel from its file (so pip's wheel cache cannot give another build), then
-    whatever it requires and the environment lacks. Raises FetchError."""
+    whatever it requires and the environment lacks, unless that is ``complete`` (made by
+    :func:`environment`). Raises FetchError."""
     alone = ("--no-deps", "--force-reinstall", "--no-cache-dir", str(wheel))
-    for what in (alone, (str(wheel),)):
+    for what in (alone, *(() if complete else ((str(wheel),),))):
         ended = _pip(interpreter, what, host)
         if ended.code != 0:
             raise FetchError(
