@@ -15,7 +15,7 @@ from llamabuild.elsewhere import Target
 from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
-from llamabuild.model import Artifact, Pin, Plan, Recipe
+from llamabuild.model import Artifact, Hardware, Pin, Plan, Recipe
 from llamabuild.provide import Means
 from llamabuild.request import Prove, Request
 from llamabuild.reuse import Policy, Want
@@ -60,15 +60,8 @@ def provision(
         pin = tree.pin if tree else pin
         request = replace(_request(recipe, pin, target, means, proof), tree=tree)
         request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
-        wanted = request.decide(heal.Course())
-        want = Want(
-            plan=wanted,
-            key=plan.key(wanted),
-            hardware=None if request.elsewhere else request.hardware,
-            host=host,
-            cache=cache,
-            emit=emit,
-        )
+        hardware = None if request.elsewhere else request.hardware
+        want = _want(request.decide(heal.Course()), hardware, means)
         return _provision(request, want, policy, pin, offline=offline)
 
 
@@ -84,7 +77,11 @@ def _without_tools(recipe: Recipe, pin: Pin, policy: Policy, means: Means) -> Ar
     hardware, toolchain = probe.probe(means.host, cache=means.cache, asked=means.asked)
     nominal = compilers.nominal(hardware.arch, cpu.all_compiler_options(hardware.arch))
     wanted = plan.plan(recipe, pin, hardware, replace(toolchain, compilers=(nominal,)))
-    want = Want(
+    return _kept(_want(wanted, hardware, means), policy, None)
+
+
+def _want(wanted: Plan, hardware: Hardware | None, means: Means) -> Want:
+    return Want(
         plan=wanted,
         key=plan.key(wanted),
         hardware=hardware,
@@ -92,7 +89,6 @@ def _without_tools(recipe: Recipe, pin: Pin, policy: Policy, means: Means) -> Ar
         cache=means.cache,
         emit=means.emit,
     )
-    return _kept(want, policy, None)
 
 
 def _tree(llama_cpp: str, pin: Pin, means: Means) -> Tree | None:

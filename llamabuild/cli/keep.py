@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from llamabuild.cli.shared import Settings, command, main_group, settings, shared
+from llamabuild.errors import ConfigError
+
+if TYPE_CHECKING:
+    from llamabuild.model import Artifact
 
 
 @command("recipes", "llamabuild recipes")
@@ -52,6 +57,16 @@ def store_command(name: str, example: str) -> Callable[[Callable[..., None]], cl
         return store_group.command(name, epilog=f"Example: {example}")(shared(function))
 
     return wrap
+
+
+def sound(use: Settings, name: str) -> Artifact:
+    """The kept artifact of a name, with every file as it was proved. Raises ConfigError."""
+    from llamabuild import store
+
+    found = store.find(use.cache, name, use.reporter)
+    if not store.ready(use.cache, found, use.reporter):
+        raise ConfigError(f"{found.path} is not what was proved", "Run `llamabuild setup` again.")
+    return found
 
 
 @store_command("ls", "llamabuild store ls")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from llamabuild.cli.keep import store_command
+from llamabuild.cli.keep import sound, store_command
 from llamabuild.cli.shared import Settings, settings
 from llamabuild.errors import ConfigError
 from llamabuild.events import Noticed
@@ -75,16 +75,7 @@ def _chosen(use: Settings, names: tuple[str, ...]) -> list[Artifact]:
     if not names:
         kept = store.artifacts(use.cache, use.reporter)
         return [one for one in kept if store.ready(use.cache, one, use.reporter)]
-    return list({(one := _named_here(use, name)).id: one for name in names}.values())
-
-
-def _named_here(use: Settings, name: str) -> Artifact:
-    from llamabuild import store
-
-    found = store.find(use.cache, name, use.reporter)
-    if not store.ready(use.cache, found, use.reporter):
-        raise ConfigError(f"{found.path} is not what was proved", "Run `llamabuild setup` again.")
-    return found
+    return list({(one := sound(use, name)).id: one for name in names}.values())
 
 
 def _to(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llamabuild.cli.keep import sound
 from llamabuild.cli.shared import Settings, command, main_group, settings
 from llamabuild.errors import ConfigError
 
@@ -43,15 +44,12 @@ def _kept(use: Settings, name: str | None) -> Artifact:
 
     Raises ConfigError.
     """
-    from llamabuild import generations, store
+    from llamabuild import generations
 
-    if not name:
-        now = generations.current(use.cache, use.host)
-        return generations.artifact(use.cache, now, use.reporter)
-    found = store.find(use.cache, name, use.reporter)
-    if not store.ready(use.cache, found, use.reporter):
-        raise ConfigError(f"{found.path} is not what was proved", "Run `llamabuild setup` again.")
-    return found
+    if name:
+        return sound(use, name)
+    now = generations.current(use.cache, use.host)
+    return generations.artifact(use.cache, now, use.reporter)
 
 
 def _made_elsewhere(name: str, use: Settings) -> bool:

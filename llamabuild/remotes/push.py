@@ -13,7 +13,7 @@ from threading import Lock
 
 from llamabuild import matching
 from llamabuild.errors import ConfigError
-from llamabuild.events import Emit, Progress, StepEnded, StepStarted
+from llamabuild.events import Emit, Progress, StepEnded, StepStarted, silent
 from llamabuild.model import Artifact, File
 from llamabuild.remotes import index, signatures
 from llamabuild.remotes.index import Shared
@@ -49,7 +49,7 @@ def push(
         row = _described(shared, artifact, signer)
         groups.setdefault(matching.group(artifact.manifest.plan), []).append(row)
     index.add(shared, groups, signer, now=now)
-    sent += _files(shared, artifacts, emit)  # what a janitor took away before they were listed
+    sent += _files(shared, artifacts, silent)  # what a janitor took away before they were listed
     emit(StepEnded(name="push", seconds=0, detail=f"{sent} bytes sent"))
     return sent
 
