@@ -122,4 +122,35 @@ class AbiMismatch(LlamabuildError):
         self.mismatches = mismatches
 
 
+class LockMismatch(LlamabuildError):
+    """A lock file says something else than what is here: another key, source or artifact.
+    ``differences`` are all of them, a sentence each."""
+
+    exit_code = 12
+
+    def __init__(self, message: str, hint: str = "", *, differences: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.differences = differences
+
+
+class Refused(LlamabuildError):
+    """A wheel does not pass the gates, or an index cannot take it. ``reasons`` are all of them."""
+
+    exit_code = 13
+
+    def __init__(self, message: str, hint: str = "", *, reasons: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.reasons = reasons
+
+
+class CellsFailed(LlamabuildError):
+    """Some cells of a matrix failed; all others were made. ``failed`` are their names."""
+
+    exit_code = 14
+
+    def __init__(self, message: str, hint: str = "", *, failed: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.failed = failed
+
+
 INTERRUPTED = 130

@@ -25,7 +25,7 @@ _EPILOG_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 wrong use or recipe, 3 hardware lacks what was asked for, "
     "4 a tool is missing, 5 fetching failed, 6 wrong hash or unsafe archive, 7 build failed, "
     "8 proof failed, 9 store unusable, 10 disk full, 11 bindings and llama.cpp do not fit, "
-    "130 interrupted."
+    "12 the lock file does not fit, 13 a wheel was refused, 14 some cells failed, 130 interrupted."
 )
 
 
@@ -146,6 +146,7 @@ def command(name: str, example: str) -> Callable[[Callable[..., None]], click.Co
 _ORDER = (
     *("setup", "build", "plan", "probe", "prove", "run"),
     *("upgrade", "generations", "rollback"),
+    *("lock", "matrix", "worker", "wheel", "index"),
     *("recipes", "pins", "store", "trust", "completion"),
 )
 
