@@ -41,8 +41,9 @@ class Found:
     doubt: Warned | None
 
 
-def look(target: Target, *, host: Host, cache: Path) -> Found:
-    """Everything about a target that planning and proving need.
+def look(target: Target, *, host: Host, cache: Path, asked: str = "auto") -> Found:
+    """Everything about a target that planning and proving need. ``asked`` is the toolchain that is
+    wanted.
 
     Raises UnsupportedHardware when nothing for it can be built here, ToolMissing without a
     compiler or an emulator for it, ConfigError for a runner that is none.
@@ -51,7 +52,7 @@ def look(target: Target, *, host: Host, cache: Path) -> Found:
     arch = machine.arch
     cross.check_system(machine.os, arch, host)
     options = cpu.all_compiler_options(arch)
-    common = cross.detect(arch, options, host=host, cache=cache, system=machine.os)
+    common = cross.detect(arch, options, host=host, cache=cache, system=machine.os, asked=asked)
     if cross.native(machine.os, arch, host):
         hardware, toolchain = probe.replay(BorrowingHost(machine, host), common)
     else:

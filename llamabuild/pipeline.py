@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamabuild import cmake, elsewhere, heal, plan, provide, reproving, reuse, store
+from llamabuild import cmake, heal, plan, provide, reproving, reuse, store
 from llamabuild.elsewhere import Target
 from llamabuild.errors import ProofFailed
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Hardware, Pin, Plan, Recipe
 from llamabuild.provide import Means
-from llamabuild.request import Prove, Request
+from llamabuild.request import Prove, Request, requested
 from llamabuild.reuse import Policy, Want
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def provision(
             return kept
         tree = _tree(llama_cpp, pin, means)
         pin = tree.pin if tree else pin
-        request = replace(_request(recipe, pin, target, means, proof), tree=tree)
+        request = replace(requested(recipe, pin, target, means, proof), tree=tree)
         request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
         hardware = None if request.elsewhere else request.hardware
         want = _want(request.decide(heal.Course()), hardware, means)
@@ -105,37 +105,6 @@ def _tree(llama_cpp: str, pin: Pin, means: Means) -> Tree | None:
         emit=means.emit,
         offline=means.offline,
     )
-
-
-def _request(
-    recipe: Recipe, pin: Pin, target: Target | None, means: Means, proof: Prove | None
-) -> Request:
-    """What is wanted, with the machine that it is wanted on."""
-    if target is None:
-        hardware, toolchain = provide.look(recipe, means)
-        return Request(recipe=recipe, pin=pin, hardware=hardware, toolchain=toolchain, prove=proof)
-    found = _look_elsewhere(recipe, target, means)
-    if found.doubt:
-        means.emit(found.doubt)
-    return Request(
-        recipe=replace(recipe, flags=(*found.flags, *recipe.flags)),
-        pin=pin,
-        hardware=found.hardware,
-        toolchain=found.toolchain,
-        prove=proof,
-        elsewhere=True,
-        runner=found.runner,
-    )
-
-
-def _look_elsewhere(recipe: Recipe, target: Target, means: Means) -> elsewhere.Found:
-    """Another machine and the tools of this one, with those that had to be brought along."""
-    machine = target.machine.machine
-    provide.compiler_for(machine.os, machine.arch, means)
-    found = elsewhere.look(target, host=means.host, cache=means.cache)
-    if better := provide.equip(recipe, found.hardware, found.toolchain, means):
-        return elsewhere.look(target, host=better, cache=means.cache)
-    return found
 
 
 def _provision(

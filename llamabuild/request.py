@@ -1,4 +1,4 @@
-"""What is wanted, and of which machine: a request becomes a plan. Pure."""
+"""What is wanted, and of which machine: a request becomes a plan."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llamabuild import heal, plan
+from llamabuild import elsewhere, heal, plan, provide
+from llamabuild.elsewhere import Target
 from llamabuild.events import Emit
 from llamabuild.host import Host
 from llamabuild.model import Build, Hardware, Pin, Plan, Proof, Recipe, Tool, Toolchain
+from llamabuild.provide import Means
 
 if TYPE_CHECKING:
     from llamabuild.trees import Tree
@@ -49,3 +51,35 @@ class Request:
         if self.tree:
             decided = self.tree.render(decided, self.hardware.arch)[0]
         return replace(decided, runner=self.runner)
+
+
+def requested(
+    recipe: Recipe, pin: Pin, target: Target | None, means: Means, proof: Prove | None
+) -> Request:
+    """What is wanted, with the machine that it is wanted on: this one, or the ``target``. Fetches
+    the tools that are missing for it. Raises what looking and fetching raise."""
+    if target is None:
+        hardware, toolchain = provide.look(recipe, means)
+        return Request(recipe=recipe, pin=pin, hardware=hardware, toolchain=toolchain, prove=proof)
+    found = _look_elsewhere(recipe, target, means)
+    if found.doubt:
+        means.emit(found.doubt)
+    return Request(
+        recipe=replace(recipe, flags=(*found.flags, *recipe.flags)),
+        pin=pin,
+        hardware=found.hardware,
+        toolchain=found.toolchain,
+        prove=proof,
+        elsewhere=True,
+        runner=found.runner,
+    )
+
+
+def _look_elsewhere(recipe: Recipe, target: Target, means: Means) -> elsewhere.Found:
+    """Another machine and the tools of this one, with those that had to be brought along."""
+    machine = target.machine.machine
+    provide.compiler_for(machine.os, machine.arch, means)
+    found = elsewhere.look(target, host=means.host, cache=means.cache, asked=means.asked)
+    if better := provide.equip(recipe, found.hardware, found.toolchain, means):
+        return elsewhere.look(target, host=better, cache=means.cache, asked=means.asked)
+    return found

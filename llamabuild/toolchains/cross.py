@@ -102,17 +102,24 @@ def native(system: str, arch: str, host: Host) -> bool:
 
 
 def detect(
-    arch: str, isa_options: tuple[str, ...], *, host: Host, cache: Path, system: str = "linux"
+    arch: str,
+    isa_options: tuple[str, ...],
+    *,
+    host: Host,
+    cache: Path,
+    system: str = "linux",
+    asked: str = "auto",
 ) -> Toolchain:
     """The compilers and tools of this machine that build for ``arch``; ``isa_options`` are what
-    each compiler is asked to accept. Nothing that they compile is executed, except that canaries
+    each compiler is asked to accept, ``asked`` the toolchain that is wanted where this machine is
+    of that kind. Nothing that they compile is executed, except that canaries
     run where this machine can run them.
 
     Raises ToolMissing without a cross compiler, cmake or ninja; ConfigError when ``CC`` or ``CXX``
     name a compiler for something else; UnsupportedHardware for an architecture nobody knows.
     """
     if native(system, arch, host):
-        return toolchains.detect(host, isa_options, cache=cache)
+        return toolchains.detect(host, isa_options, cache=cache, asked=asked)
     row = architecture(arch, system)
     found: list[Compiler] = []
     absent: list[Absence] = []

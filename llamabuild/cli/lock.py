@@ -1,0 +1,179 @@
+"""The command `lock`: a team's file of targets."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from llamabuild.cli.shared import Settings, command, settings, with_toolchain
+from llamabuild.cli.stores import policy_of
+from llamabuild.errors import ConfigError, UnsupportedHardware
+from llamabuild.events import Noticed, Warned
+
+if TYPE_CHECKING:
+    from llamabuild.lockfile.entries import Lock
+    from llamabuild.lockfile.locking import Outcome
+    from llamabuild.lockfile.present import Present
+    from llamabuild.model import Plan
+    from llamabuild.provide import Means
+    from llamabuild.remotes import Shared
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+FILE: Final = "llamabuild.lock"
+
+
+def with_lock(command: _Command) -> _Command:
+    """``--lock`` for a command."""
+    return click.option(
+        "--lock",
+        "lock",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=FILE,
+        show_default=True,
+        help="The lock file.",
+    )(command)
+
+
+def with_stores(command: _Command) -> _Command:
+    """``--store`` and ``--unsigned`` for a command about a lock file."""
+    command = click.option(
+        "--store",
+        "stores",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Artifacts there count too (else $LLAMABUILD_STORE). May be given several times.",
+    )(command)
+    return click.option(
+        "--unsigned", is_flag=True, help="Believe whoever can write to these stores."
+    )(command)
+
+
+@command("lock", "llamabuild lock cpu-fat cpu-v3 'cuda sm_86+sm_89' laptop.json")
+@click.argument("wants", nargs=-1, metavar="[TARGET]...")
+@with_lock
+@click.option("--remove", "removed", multiple=True, metavar="NAME", help="Take a target out.")
+@click.option("--upgrade", is_flag=True, help="The newest source, and the tools of this machine.")
+@click.option("--check", is_flag=True, help="Change nothing; exit code 12 when it does not fit.")
+@click.option("--tools", "only_tools", is_flag=True, help="Print cmake and ninja for pip.")
+@with_toolchain
+@with_stores
+@click.option("--offline", is_flag=True, help="Never open the network.")
+def lock_command(
+    wants: tuple[str, ...],
+    lock: Path,
+    removed: tuple[str, ...],
+    upgrade: bool,
+    check: bool,
+    only_tools: bool,
+    toolchain: str,
+    stores: tuple[str, ...],
+    unsigned: bool,
+    offline: bool,
+    as_json: bool,
+    cache: Path | None,
+    progress: str,
+) -> None:
+    """Write down what is built for a team: source, targets, tools, and what came of it.
+
+    A target is a class (cpu-fat, cpu-v3, 'cuda sm_86+sm_89', 'rocm gfx1100', vulkan, metal; with
+    linux-aarch64 behind it for another machine's processor) or a recorded machine
+    (laptop.json, 'laptop.json cuda-native'). What is locked stays until --upgrade.
+    """
+    from llamabuild.lockfile import files, locking
+
+    with settings(as_json, cache, progress) as use:
+        known = files.read(lock) if lock.is_file() or not wants else locking.begun()
+        if only_tools:
+            click.echo("\n".join(locking.requirements(known)))
+            return
+        means = _means(use, offline)
+        if check:
+            if wants or removed or upgrade:
+                raise ConfigError("--check changes nothing", "Leave out what would change it.")
+            _check(use, known, lock, means, opened(use, stores, unsigned, offline))
+            click.echo(_answer(known, as_json))
+            return
+        changed = locking.with_targets(locking.without_targets(known, removed), wants, toolchain)
+        changed = locking.renewed(changed) if upgrade else changed
+        outcome = locking.locked(changed, lock, means=means, variant=_variant(), anew=upgrade)
+        there = present_in(use, opened(use, stores, unsigned, offline))
+        made = locking.noted(outcome.lock, there)
+        files.write(lock, made)
+        click.echo(_answer(made, as_json))
+        _tell(use, outcome)
+
+
+def _means(use: Settings, offline: bool) -> Callable[[str], Means]:
+    from llamabuild.provide import Means
+
+    return lambda asked: Means(
+        asked=asked, host=use.host, cache=use.cache, emit=use.reporter, offline=offline
+    )
+
+
+def _check(
+    use: Settings,
+    known: Lock,
+    path: Path,
+    means: Callable[[str], Means],
+    shared: Sequence[Shared],
+) -> None:
+    """Raises LockMismatch with everything that differs."""
+    from llamabuild.lockfile import locking, resolve
+
+    outcome = locking.locked(known, path, means=means, variant=_variant(), anew=True)
+    for name, error in outcome.unplanned.items():
+        use.reporter(Noticed(message=f"{name} is not checked: {error.message}"))
+    wrong = (
+        *locking.differences(known, outcome.lock),
+        *locking.missing(known, present_in(use, shared)),
+    )
+    if wrong:
+        raise resolve.mismatch(wrong)
+
+
+def _tell(use: Settings, outcome: Outcome) -> None:
+    """Raises UnsupportedHardware naming the targets that could not be planned and never were."""
+    locked = {one.name for one in outcome.lock.targets if one.key}
+    for name, error in outcome.unplanned.items():
+        use.reporter(Warned(message=f"{name}: {error.message}", hint=error.hint))
+    never = [name for name in outcome.unplanned if name not in locked]
+    if never:
+        raise UnsupportedHardware(
+            f"{', '.join(never)} cannot be planned here; the rest is locked",
+            "Run `llamabuild lock` on a machine that can, with the same file, or take it out: "
+            f"llamabuild lock --remove {never[0]}",
+        )
+
+
+def opened(
+    use: Settings, stores: tuple[str, ...], unsigned: bool, offline: bool
+) -> tuple[Shared, ...]:
+    """The shared stores that are named, by the command or the environment. Raises ConfigError."""
+    policy = policy_of(use, "exact", stores, unsigned=unsigned, offline=offline)
+    return tuple(policy.stores()) if policy.stores else ()
+
+
+def present_in(use: Settings, shared: Sequence[Shared]) -> Present:
+    """The artifacts that are in the cache and in these stores, by key."""
+    from llamabuild.lockfile import present
+
+    now = dt.datetime.now(tz=dt.timezone.utc)
+    return present.joined(present.here(use.cache), present.there(shared, use.reporter, now=now))
+
+
+def _variant() -> Callable[[Plan], str]:
+    from llamabuild.release import labels
+
+    return labels.variant
+
+
+def _answer(lock: Lock, as_json: bool) -> str:
+    from llamabuild import report
+    from llamabuild.report import locks
+
+    return report.to_json(lock, "lock") if as_json else locks.lock_page(lock)
