@@ -24,14 +24,21 @@ def policy_of(
     if word == "never" or not (stores or use.host.environ.get("LLAMABUILD_STORE")):
         return reuse.Policy(reuse=word)
 
-    def opened() -> list[Shared]:
-        from llamabuild import remotes
+    return reuse.Policy(
+        reuse=word, stores=lambda: opened(use, stores, unsigned=unsigned, offline=offline)
+    )
 
-        named = remotes.addresses(stores, use.host.environ)
-        found = (_opened(use, one, unsigned=unsigned, offline=offline) for one in named)
-        return [one for one in found if one]
 
-    return reuse.Policy(reuse=word, stores=opened)
+def opened(
+    use: Settings, stores: tuple[str, ...], *, unsigned: bool, offline: bool = False
+) -> list[Shared]:
+    """The shared stores that are named, by the command, else by the environment, and can be asked
+    now. Raises ConfigError."""
+    from llamabuild import remotes
+
+    named = remotes.addresses(stores, use.host.environ)
+    found = (_opened(use, one, unsigned=unsigned, offline=offline) for one in named)
+    return [one for one in found if one]
 
 
 def _opened(use: Settings, address: str, *, unsigned: bool, offline: bool) -> Shared | None:

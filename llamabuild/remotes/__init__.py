@@ -13,7 +13,17 @@ from __future__ import annotations
 
 from llamabuild.remotes.index import Shared, everything, latest, rows
 from llamabuild.remotes.opening import addresses, opened
-from llamabuild.remotes.pull import pull
+from llamabuild.remotes.pull import believed, pull
 from llamabuild.remotes.push import push
 
-__all__ = ["Shared", "addresses", "everything", "latest", "opened", "pull", "push", "rows"]
+__all__ = [
+    "Shared",
+    "addresses",
+    "believed",
+    "everything",
+    "latest",
+    "opened",
+    "pull",
+    "push",
+    "rows",
+]

@@ -35,11 +35,7 @@ def pull(shared: Shared, row: Row, emit: Emit) -> Artifact:
     nobody who is trusted signed it, StoreError and DiskFull. What is there until then stays.
     """
     root = shared.cache
-    data = shared.objects.read(manifest(shared, row.id), manifests.LARGEST)
-    if data is None:
-        raise FetchError(f"{shared.address} lacks the manifest of {row.id[:12]}", _GONE)
-    found = manifests.decode(data, row.id)
-    _check(found, row)
+    found, data = _manifest(shared, row)
     if not shared.unsigned:
         signatures.check(shared, row.id, row.signers)
     emit(StepStarted(name="pull", title=f"Pulling {row.id[:12]} from {shared.address}"))
@@ -54,6 +50,27 @@ def pull(shared: Shared, row: Row, emit: Emit) -> Artifact:
         raise FetchError(f"{row.id[:12]} cannot be kept", "Check the disk.")
     emit(StepEnded(name="pull", seconds=0, detail=f"{len(found.files)} files"))
     return artifact
+
+
+def believed(shared: Shared, row: Row) -> Manifest:
+    """The manifest of an artifact that :func:`pull` would take, its wheel being there. Nothing is
+    kept of it. Raises FetchError and IntegrityError as that does."""
+    found, _ = _manifest(shared, row)
+    if not shared.unsigned:
+        signatures.verified(shared, row.id, row.signers)
+    for name, file in found.files.items():
+        if name.endswith(".whl") and shared.objects.has(blob(shared, file.sha256)) != file.size:
+            raise FetchError(f"{shared.address} lacks the wheel of {row.id[:12]}", _GONE)
+    return found
+
+
+def _manifest(shared: Shared, row: Row) -> tuple[Manifest, bytes]:
+    data = shared.objects.read(manifest(shared, row.id), manifests.LARGEST)
+    if data is None:
+        raise FetchError(f"{shared.address} lacks the manifest of {row.id[:12]}", _GONE)
+    found = manifests.decode(data, row.id)
+    _check(found, row)
+    return found, data
 
 
 _GONE: Final = "It may have been removed just now. Try again."

@@ -44,7 +44,14 @@ def _kept(path: Path) -> bytes | None:
 
 
 def check(shared: Shared, artifact_id: str, signers: Iterable[str]) -> None:
-    """Return when a trusted builder signed the artifact; the signature is kept then.
+    """Return when a trusted builder signed the artifact; the signature is kept then. Raises as
+    :func:`verified`."""
+    keyid, envelope = verified(shared, artifact_id, signers)
+    sealed.write(_home(shared, artifact_id) / f"{keyid}.json", msgspec.Raw(envelope))
+
+
+def verified(shared: Shared, artifact_id: str, signers: Iterable[str]) -> tuple[str, bytes]:
+    """The id of a trusted builder's key that signed the artifact, and the signature.
 
     Raises IntegrityError with the reason, FetchError when it cannot be had.
     """
@@ -55,14 +62,13 @@ def check(shared: Shared, artifact_id: str, signers: Iterable[str]) -> None:
         raise IntegrityError(f"{artifact_id[:12]} {_doubt(claimed)}", _TRUST)
     last: IntegrityError | None = None
     for keyid in known:
-        envelope = shared.objects.read(_name(shared, artifact_id, keyid), LIMIT)
+        envelope = shared.objects.read(_name(shared, artifact_id, keyid), LIMIT) or b""
         try:
-            statements.verify(envelope or b"", shared.roster, artifact_id)
+            statements.verify(envelope, shared.roster, artifact_id)
         except IntegrityError as error:
             last = error
-            continue
-        sealed.write(_home(shared, artifact_id) / f"{keyid}.json", msgspec.Raw(envelope or b""))
-        return
+        else:
+            return keyid, envelope
     assert last is not None
     raise last
 
