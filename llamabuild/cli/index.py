@@ -1,0 +1,235 @@
+"""Commands about indexes of wheels: publish, check, serve, use."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from llamabuild.cli.shared import Settings, main_group, settings, shared
+from llamabuild.errors import Refused
+from llamabuild.events import Noticed, Warned
+
+if TYPE_CHECKING:
+    from llamabuild.index import Check, Published
+    from llamabuild.index.checking import Found
+    from llamabuild.index.using import Chosen, Machine
+
+_PATH: Final = click.Path(path_type=Path)
+_FORMATS: Final = ("pip", "uv", "requirements", "json")
+_COMMAND = Callable[..., None]
+
+
+@main_group.group("index")
+def index_group() -> None:
+    """A folder of wheels that pip and uv install from: one index for each variant."""
+
+
+def index_command(name: str, example: str) -> Callable[[_COMMAND], click.Command]:
+    """A command of ``index``, whose help ends with an example."""
+
+    def wrap(function: _COMMAND) -> click.Command:
+        return index_group.command(name, epilog=f"Example: {example}")(shared(function))
+
+    return wrap
+
+
+@index_command("publish", "llamabuild index publish /srv/wheels dist/*.whl")
+@click.argument("folder", type=_PATH)
+@click.argument("wheels", type=_PATH, nargs=-1, required=True, metavar="WHEEL...")
+@click.option("--replace", is_flag=True, help="Let a wheel stand for the one that has its place.")
+def index_publish(
+    folder: Path,
+    wheels: tuple[Path, ...],
+    replace: bool,
+    as_json: bool,
+    cache: Path | None,
+    progress: str,
+) -> None:
+    """Add released wheels to an index, or begin one; any web server can hand out the folder.
+
+    A wheel that does not pass is refused (exit code 13), all others are published. With --replace,
+    the older wheel stays for those who have pinned its version.
+    """
+    from llamabuild import index, report
+
+    with settings(as_json, cache, progress) as use:
+        done = index.publish(
+            folder.absolute(),
+            wheels,
+            check=_gates(),
+            now=dt.datetime.now(tz=dt.timezone.utc),
+            replace=replace,
+            emit=use.reporter,
+        )
+        for one in done.replaced:
+            use.reporter(Noticed(message=f"{one}: replaced, for pins of its version only"))
+        if done.refused:
+            raise _refused(done)
+        said = {"folder": folder, "added": done.added, "present": done.present}
+        lines = "\n".join((*done.added, *done.present))
+        more = {"replaced": done.replaced}
+        click.echo(report.to_json(said | more, "publish") if as_json else lines)
+
+
+def _gates() -> Check:
+    """What every wheel has to pass."""
+    from llamabuild import index
+
+    return index.minimal
+
+
+def _refused(done: Published) -> Refused:
+    reasons = [f"{name}: {one}" for name, found in done.refused.items() for one in found]
+    rest = len(done.added) + len(done.present)
+    return Refused(
+        f"{len(done.refused)} wheels were refused, {rest} are published: {'; '.join(reasons)}",
+        "llamabuild wheel makes wheels that pass; --replace lets one stand for another.",
+        reasons=tuple(reasons),
+    )
+
+
+@index_command("check", "llamabuild index check /srv/wheels --repair")
+@click.argument("folder", type=_PATH)
+@click.option("--repair", is_flag=True, help="Take off what is not sound; write the pages again.")
+def index_check(
+    folder: Path, repair: bool, as_json: bool, cache: Path | None, progress: str
+) -> None:
+    """Hash every wheel of an index and hold every page against it (exit code 13: not sound)."""
+    from llamabuild import report
+    from llamabuild.index import checking
+
+    with settings(as_json, cache, progress) as use:
+        top = folder.absolute()
+        found = checking.check(top)
+        for one in found.unfinished:
+            use.reporter(Noticed(message=one))
+        if repair and (found.unsound or found.unfinished):
+            found = _repaired(use, top, found)
+        if found.unsound:
+            raise Refused(
+                f"{folder} is not sound: {'; '.join(found.unsound)}",
+                "`llamabuild index check FOLDER --repair` takes off what is not sound.",
+                reasons=found.unsound,
+            )
+        line = f"{found.wheels} wheels, all sound."
+        click.echo(report.to_json(found, "check") if as_json else line)
+
+
+def _repaired(use: Settings, top: Path, found: Found) -> Found:
+    from llamabuild.index import checking
+
+    for one in found.unsound:
+        use.reporter(Warned(message=one))
+    checking.repair(top)
+    return checking.check(top)
+
+
+@index_command("serve", "llamabuild index serve /srv/wheels --port 8000")
+@click.argument("folder", type=_PATH)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="0: any that is free.",
+)
+def index_serve(
+    folder: Path, host: str, port: int, as_json: bool, cache: Path | None, progress: str
+) -> None:
+    """Serve an index until Ctrl-C or SIGTERM; the first line on stdout is its address."""
+    from llamabuild import report
+    from llamabuild.index import serving
+
+    def ready(address: str) -> None:
+        click.echo(report.to_json({"address": address}, "serve") if as_json else address)
+
+    with settings(as_json, cache, progress) as use:
+        if not serving.loopback(host):
+            said = f"everybody who reaches {host} can read {folder}, without a password"
+            use.reporter(Warned(message=said, hint="--host 127.0.0.1 is for this machine only."))
+        try:
+            serving.serve(folder.absolute(), host, port, emit=use.reporter, ready=ready)
+        except KeyboardInterrupt:
+            use.reporter(Noticed(message="stopped"))
+
+
+@index_command("use", "llamabuild index use https://wheels.team.example --format uv")
+@click.argument("address", metavar="ADDRESS|FOLDER")
+@click.option("--machine", type=_PATH, help="A recorded machine, not this.")
+@click.option("--variant", default="", help="This variant, if it runs there.")
+@click.option("--format", "style", type=click.Choice(_FORMATS), default="pip", show_default=True)
+def index_use(
+    address: str,
+    machine: Path | None,
+    variant: str,
+    style: str,
+    as_json: bool,
+    cache: Path | None,
+    progress: str,
+) -> None:
+    """Say which wheel of an index is for this machine, why, and how to install it.
+
+    The wheel is named by address and hash (pip), or by an index that gives nothing else (uv): no
+    other index can offer another one, and nothing is compiled.
+    """
+    from llamabuild.index import lines, using
+
+    with settings(as_json, cache, progress) as use:
+        base = using.base(address)
+        chosen = using.choose(using.read(address, use.reporter), _machine(use, machine), variant)
+        for one in _story(chosen):
+            use.reporter(Noticed(message=one))
+        if as_json or style == "json":
+            click.echo(_json(base, chosen))
+        else:
+            judged = chosen.judged
+            click.echo(lines.written(style, base, judged.variant, judged.offer))
+
+
+def _machine(use: Settings, machine: Path | None) -> Machine:
+    from llamabuild import matching, probe, recordings
+    from llamabuild.host import Host, RecordedHost
+    from llamabuild.index.using import Machine
+
+    host: Host = use.host
+    if machine:
+        recording = recordings.read(machine)
+        host = RecordedHost(recording.machine)
+        hardware = recordings.replay(recording)[0]
+    else:
+        hardware = probe.probe(use.host, cache=use.cache)[0]
+    return Machine(hardware=hardware, provides=matching.probe(host, hardware), exists=host.exists)
+
+
+def _story(chosen: Chosen) -> list[str]:
+    best = chosen.judged
+    head = f"{best.variant} {best.offer.release}: {best.why}"
+    others = (f"not {one.variant}: {one.why}" for one in chosen.others)
+    return [head, *others, *(f"(not known: {one})" for one in chosen.notes)]
+
+
+def _json(base: str, chosen: Chosen) -> str:
+    from llamabuild import report
+    from llamabuild.index import lines
+
+    best = chosen.judged
+    said = {
+        "variant": best.variant,
+        "why": best.why,
+        "wheel": best.offer,
+        "url": lines.url(base, best.variant, best.offer),
+        "install": {
+            style: lines.written(style, base, best.variant, best.offer) for style in lines.FORMATS
+        },
+        "others": [
+            {"variant": one.variant, "missing": one.missing, "why": one.why}
+            for one in chosen.others
+        ],
+        "unknown": chosen.notes,
+    }
+    return report.to_json(said, "use")
