@@ -21,7 +21,8 @@ Prove = Callable[[Build, Path, Host, Emit], Proof]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is wanted, and the machine it is wanted on: this one, or another (``elsewhere``), whose
-    programs ``runner`` runs here where they would not run by themselves. ``compiler_cache`` is used
+    programs ``runner`` runs here where they would not run by themselves. A recipe for a level that
+    this one lacks is for others too. ``compiler_cache`` is used
     if it works. ``tree`` is a llama.cpp of the user's choice. ``prove`` is None for the proof that
     users get."""
 
