@@ -18,13 +18,13 @@ from pathlib import Path
 import llamabuild
 from llamabuild import cmake, options, wheels
 from llamabuild import plan as planning
-from llamabuild.audit import compiled
+from llamabuild.audit import compiled, marks
 from llamabuild.backends import BACKENDS
 from llamabuild.errors import BuildFailed, DiskFull
 from llamabuild.events import Emit, Noticed, OutputLine, Progress, StepEnded, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Build, Plan, Source
-from llamabuild.toolchains import zig
+from llamabuild.toolchains import isa_note, zig
 from llamabuild.toolchains.launcher import NO_LAUNCHER, Launcher, within
 
 DISK_NEEDED = 500_000_000
@@ -66,8 +66,8 @@ def build(
     ``begun`` is where it is compiled: a build of the same plan and source that was interrupted
     there goes on where it was.
 
-    Raises ConfigError for options the tree does not have, BuildFailed with the log for the rest,
-    DiskFull when there is no room.
+    Raises ConfigError for options the tree does not have, ToolMissing for a linker that cannot mark
+    the level that is wanted, BuildFailed with the log for the rest, DiskFull when there is no room.
     """
     started = time.monotonic()
     options.check(plan.flags, options.declared(source.tree))
@@ -123,6 +123,9 @@ def _configure(
     emit(StepStarted(name="configure", title="Configuring with CMake"))
     folder.mkdir(parents=True)
     (folder / "llamabuild.cmake").write_text(cmake.injected(plan.source_options, plan.left_out))
+    for name, text in isa_note.files(plan.flags).items():
+        (folder / name).write_text(text)
+    marks.check(plan, folder, host)
     cmake.ask(folder)
     argv = cmake.configure(
         plan,

@@ -81,7 +81,16 @@ def isa(
             if name not in features:
                 why[name] = _why_left_out(compiler, name, without)
     linked = Flag(name="GGML_BACKEND_DL", value=False, why="one set of back-ends, linked in")
-    own = cpu.isa_flags(hardware.arch, features, why=why, family=compiler.family)
+    level = cpu.level(recipe.cpu, hardware.arch)
+    if level:
+        why = {name: _why_left_out(compiler, name, without) for name in level.features}
+    own = cpu.isa_flags(
+        hardware.arch,
+        features,
+        why=why,
+        family=compiler.family,
+        level=level.name if level else "",
+    )
     return (linked, *own)
 
 

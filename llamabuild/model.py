@@ -164,7 +164,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A named intention. ``cpu`` is ``native``, ``portable`` or ``fat``; ``backends`` is
+    """A named intention. ``cpu`` is ``native``, ``portable``, ``fat`` or a level; ``backends`` is
     ``("auto",)`` or an explicit list, which is never replaced by something else; ``without``
     are CPU features not to use although they may be there."""
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llamabuild import cmake, heal, plan, provide, reproving, reuse, store
+from llamabuild.backends import cpu, cpu_features
 from llamabuild.elsewhere import Target
-from llamabuild.errors import ProofFailed
+from llamabuild.errors import ProofFailed, UnsupportedHardware
 from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Hardware, Pin, Plan, Recipe
@@ -65,11 +66,24 @@ def provision(
         return _provision(request, want, policy, pin, offline=offline)
 
 
+def check_level(recipe: Recipe, host: Host) -> None:
+    """Raise UnsupportedHardware when what a recipe makes is for a level that this machine lacks: it
+    can be built here, and not be used."""
+    arch = host.system()[2]
+    if cpu.level(recipe.cpu, arch) is None:
+        return
+    if beyond := cpu.lacking(recipe.cpu, arch, cpu_features.detect_features(host, arch)):
+        raise UnsupportedHardware(
+            f"this processor has no {', '.join(beyond)}: {recipe.cpu} is for others",
+            f"`llamabuild build {recipe.name}` makes it for them; `llamabuild setup` makes what "
+            "is for this machine.",
+        )
+
+
 def _without_tools(recipe: Recipe, pin: Pin, policy: Policy, means: Means) -> Artifact | None:
     """On a machine without a compiler: what a store has that does as well as a build, before a
     compiler is brought along."""
     from llamabuild import probe
-    from llamabuild.backends import cpu
     from llamabuild.toolchains import compilers
 
     if means.asked == "zig" or any(compilers.candidates(means.host)):

@@ -25,7 +25,7 @@ from llamabuild.model import (
     SourceOption,
     Toolchain,
 )
-from llamabuild.toolchains import NO_COMPILER, canary, compilers, tools, zig
+from llamabuild.toolchains import NO_COMPILER, canary, compilers, isa_note, tools, zig
 
 if TYPE_CHECKING:
     from llamabuild.dialect import Note
@@ -63,6 +63,7 @@ def plan(
         flags.switches(chosen),
         apple.platform_flags(hardware, toolchain),
         flags.isa(recipe, hardware, compiler, features, without),
+        isa_note.flags(recipe.cpu, hardware, compiler),
         *(backends.BACKENDS[name].flags(hardware, toolchain) for name in chosen),
         usual=flags.common(pin, toolchain, compiler, redistributable=recipe.cpu != "native"),
         asked=recipe.flags,
@@ -182,15 +183,39 @@ def _compiler(toolchain: Toolchain) -> Compiler:
 
 
 def _cpu_features(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> frozenset[str]:
-    """The extensions that the code may use: usable here and known to the compiler."""
+    """The extensions that the code may use: usable here and known to the compiler, or those that
+    the recipe is for, which this machine may lack."""
     if recipe.cpu == "portable":
         return frozenset(cpu.portable_features(hardware.arch))
     if recipe.cpu == "fat":
         return frozenset()
+    if recipe.cpu != "native":
+        return _of_level(recipe.cpu, hardware.arch, compiler)
     usable = cpu.native_features(hardware.cpu.features)
     return frozenset(
         name for name in usable if set(cpu.compiler_options((name,))) <= compiler.accepts
     )
+
+
+def _of_level(name: str, arch: str, compiler: Compiler) -> frozenset[str]:
+    """Raises ConfigError for a level of another architecture, ToolMissing for a compiler that does
+    not know all of it: a part of a level is none."""
+    level = cpu.level(name, arch)
+    if level is None:
+        choices = ("native", "portable", "fat", *(row.name for row in cpu.levels(arch)))
+        raise ConfigError(
+            f"{name} is no microarchitecture level of {arch}",
+            f"Choices of cpu for {arch}: {', '.join(choices)}.",
+        )
+    for feature in level.features:
+        if not set(cpu.compiler_options((feature,))) <= compiler.accepts:
+            newer = cpu.newer_compilers(feature)
+            raise ToolMissing(
+                f"{compiler.family} {compiler.version} cannot compile for {name}: "
+                f"it does not know {feature}",
+                f"Install {newer or 'a newer compiler'}, or choose a lower level.",
+            )
+    return frozenset(level.features)
 
 
 def _mend(
@@ -258,8 +283,10 @@ def _fingerprint(
     features: tuple[str, ...],
     chosen: tuple[str, ...],
 ) -> str:
-    """Like ``linux-x86_64-glibc2.36-avx512-vnni-bf16`` or ``…-avx2-cuda90``."""
-    level = "fat" if recipe.cpu == "fat" else cpu.level_name(hardware.arch, features)
+    """Like ``linux-x86_64-glibc2.36-avx512-vnni-bf16`` or ``…-avx2-cuda90``; what is for a level
+    asks for the whole of it."""
+    named = recipe.cpu not in ("native", "portable")
+    level = recipe.cpu if named else cpu.level_name(hardware.arch, features)
     devices = sorted(
         {
             f"{one.backend}{one.architecture}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from llamabuild import audit, prove, wheels
+from llamabuild.audit.planned import needed
 from llamabuild.backends import BACKENDS, cpu_features
 from llamabuild.errors import IntegrityError
 from llamabuild.events import Emit, Noticed, StepEnded, StepStarted, Warned
@@ -94,11 +95,11 @@ def _emulated(built: Build, work: Path, host: Host, emit: Emit) -> Proof:
 
 
 def _lacking(plan: Plan, host: Host) -> tuple[str, ...]:
-    """CPU features that a plan uses and this machine does not have."""
+    """CPU features that a plan needs and this machine does not have."""
     usable = {
         one.name for one in cpu_features.detect_features(host, host.system()[2]) if one.usable
     }
-    return tuple(name for name in plan.cpu_features if name not in usable)
+    return tuple(name for name in needed(plan) if name not in usable)
 
 
 def _unrun(plan: Plan, why: str, check: Check, emit: Emit) -> Proof:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from llamabuild import data
-from llamabuild.backends import cpu_features
+from llamabuild.backends import cpu_features, cpu_sets
 from llamabuild.errors import ConfigError
 from llamabuild.model import Flag, Recipe
 
-CPU_CHOICES = ("native", "portable", "fat")
+CPU_CHOICES = ("native", "portable", "fat", *(row.name for row in cpu_sets.levels()))
 _KEYS = ("summary", "backends", "cpu", "without", "flags")
 
 

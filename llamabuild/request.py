@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llamabuild import elsewhere, heal, plan, provide
+from llamabuild.backends import cpu
 from llamabuild.elsewhere import Target
 from llamabuild.events import Emit
 from llamabuild.host import Host
@@ -23,7 +24,8 @@ Prove = Callable[[Build, Path, Host, Emit], Proof]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What is wanted, and the machine it is wanted on: this one, or another (``elsewhere``), whose
-    programs ``runner`` runs here where they would not run by themselves. ``compiler_cache`` is used
+    programs ``runner`` runs here where they would not run by themselves. A recipe for a level that
+    this one lacks is for others too. ``compiler_cache`` is used
     if it works. ``tree`` is a llama.cpp of the user's choice. ``prove`` is None for the proof that
     users get."""
 
@@ -60,7 +62,14 @@ def requested(
     the tools that are missing for it. Raises what looking and fetching raise."""
     if target is None:
         hardware, toolchain = provide.look(recipe, means)
-        return Request(recipe=recipe, pin=pin, hardware=hardware, toolchain=toolchain, prove=proof)
+        return Request(
+            recipe=recipe,
+            pin=pin,
+            hardware=hardware,
+            toolchain=toolchain,
+            prove=proof,
+            elsewhere=bool(cpu.lacking(recipe.cpu, hardware.arch, hardware.cpu.features)),
+        )
     found = _look_elsewhere(recipe, target, means)
     if found.doubt:
         means.emit(found.doubt)

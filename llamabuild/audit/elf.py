@@ -2,9 +2,9 @@
 
 pyelftools reads headers, the dynamic section, notes and symbol versions: it is pure Python, knows
 both classes and byte orders, and needs no binutils on the machine. Symbol tables are read by
-:mod:`llamabuild.audit.symbols`.
+:mod:`llamabuild.audit.symbols`, notes by :mod:`llamabuild.audit.notes`.
 
-Sources: the System V ABI (gABI), the x86-64 psABI (.note.gnu.property), LSB (symbol versions).
+Sources: the System V ABI (gABI), LSB (symbol versions).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import io
 import mmap
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from elftools.common.exceptions import ELFError
 from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section as RawSection
 
-from llamabuild.audit import symbols, versions
+from llamabuild.audit import notes, symbols, versions
 from llamabuild.errors import IntegrityError
 
 MAGIC: Final = b"\x7fELF"
@@ -46,8 +46,6 @@ _MACHINES: Final = {
     ("EM_LOONGARCH", 64, True): "loongarch64",
 }
 _KINDS: Final = {"ET_DYN": "shared", "ET_EXEC": "executable", "ET_REL": "object"}
-_LEVELS: Final = ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4")
-"""The bits of GNU_PROPERTY_X86_ISA_1_NEEDED and _USED, lowest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +86,12 @@ class Elf:
     dispatched: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
 
+    @property
+    def isa_level(self) -> int:
+        """The highest x86-64 level that it is marked as needing, 1 to 4; 0 without a mark."""
+        marked = (at for at, name in enumerate(notes.LEVELS, 1) if name in self.isa_needed)
+        return max(marked, default=0)
+
 
 def is_elf(path: Path) -> bool:
     """True for a regular file that begins like ELF."""
@@ -109,6 +113,13 @@ def read(path: Path, prefixes: Sequence[str] = ("ggml_", "llama_")) -> Elf:
             return parse(data, path.name, prefixes)
     except (OSError, ValueError) as error:  # mmap: ValueError for an empty file
         raise IntegrityError(f"{path}: {error}", _HINT) from error
+
+
+def isa_level(path: Path) -> int:
+    """The x86-64 level that a file is marked as needing, as the loader of glibc reads it: 4 for
+    x86-64-v4, 1 for the least, 0 when it has no mark. Raises IntegrityError for what is no sound
+    ELF file."""
+    return read(path, ()).isa_level
 
 
 def parse(data: bytes | mmap.mmap, name: str, prefixes: Sequence[str] = ("ggml_", "llama_")) -> Elf:
@@ -151,7 +162,7 @@ def _facts(elf: ELFFile, prefixes: tuple[bytes, ...]) -> Elf:
     arch = _MACHINES.get((head.e_machine, elf.elfclass, elf.little_endian))
     arch = arch or f"{head.e_machine} ({elf.elfclass} bit)"
     dynamic = _dynamic(elf)
-    isa_needed, isa_used = _isa_levels(sections)
+    isa_needed, isa_used = notes.levels(elf)
     return Elf(
         arch=arch,
         kind=_KINDS.get(head.e_type, str(head.e_type)),
@@ -162,7 +173,7 @@ def _facts(elf: ELFFile, prefixes: tuple[bytes, ...]) -> Elf:
         runpath=_split(dynamic["DT_RUNPATH"]),
         isa_needed=isa_needed,
         isa_used=isa_used,
-        build_id=_build_id(sections),
+        build_id=notes.build_id(sections),
         versions=versions.needed(sections),
         exports=symbols.exports(elf, sections, prefixes),
         stripped=".symtab" not in sections,
@@ -195,29 +206,6 @@ def _split(paths: list[str]) -> tuple[str, ...]:
 def _interpreter(elf: ELFFile) -> str:
     """The loader that a program names."""
     return next((str(one.get_interp_name()) for one in elf.iter_segments("PT_INTERP")), "")
-
-
-def _notes(section: RawSection | None) -> Iterator[Any]:
-    if section is None or section["sh_type"] != "SHT_NOTE":
-        return iter(())
-    return iter(section.iter_notes())
-
-
-def _isa_levels(sections: dict[str, RawSection]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    bits = {"GNU_PROPERTY_X86_ISA_1_NEEDED": 0, "GNU_PROPERTY_X86_ISA_1_USED": 0}
-    for note in _notes(sections.get(".note.gnu.property")):
-        for item in note["n_desc"] if note["n_type"] == "NT_GNU_PROPERTY_TYPE_0" else ():
-            if item["pr_type"] in bits and isinstance(item["pr_data"], int):
-                bits[item["pr_type"]] |= item["pr_data"]
-    needed, used = (
-        tuple(level for at, level in enumerate(_LEVELS) if mask >> at & 1) for mask in bits.values()
-    )
-    return needed, used
-
-
-def _build_id(sections: dict[str, RawSection]) -> str:
-    notes = _notes(sections.get(".note.gnu.build-id"))
-    return next((str(note["n_desc"]) for note in notes if note["n_type"] == "NT_GNU_BUILD_ID"), "")
 
 
 def _comments(sections: dict[str, RawSection]) -> tuple[str, ...]:

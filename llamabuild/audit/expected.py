@@ -8,6 +8,7 @@ from functools import cache
 from typing import Final
 
 from llamabuild.audit.inventory import Binary, Inventory
+from llamabuild.audit.notes import LEVELS
 from llamabuild.audit.planned import (
     KERNELS,
     TABLE,
@@ -15,12 +16,14 @@ from llamabuild.audit.planned import (
     allowed,
     architecture,
     library,
+    marked,
     planned,
     planned_codes,
     variants,
 )
 from llamabuild.backends import cpu_sets
 from llamabuild.model import Plan
+from llamabuild.toolchains.zig import RUNTIME
 
 _FEW: Final = 3
 
@@ -58,7 +61,7 @@ def _binary(plan: Plan, binary: Binary, inventory: Inventory) -> Iterator[str]:
         yield f"{binary.path} calls itself {binary.elf.soname}"
     known = allowed(plan, binary.name, arch)
     yield from _surplus(binary, known)
-    yield from _levels(binary, known, arch)
+    yield from _levels(plan, binary, known)
     yield from _traces(binary, planned(plan, binary.name, arch))
     yield from _needed(plan, binary, inventory)
     yield from _runpath(plan, binary)
@@ -86,12 +89,23 @@ def _chosen(binary: Binary) -> str:
     return ""
 
 
-def _levels(binary: Binary, known: frozenset[str], arch: str) -> Iterator[str]:
-    """The loader refuses a file that is marked with a level above the processor's."""
-    for row in cpu_sets.rows("level", arch):
+def _levels(plan: Plan, binary: Binary, known: frozenset[str]) -> Iterator[str]:
+    """The loader refuses a file that is marked with a level above the processor's: the libraries of
+    a level are, with that one, and nothing is with more than was planned."""
+    level = marked(plan)
+    if level and not binary.elf.interpreter and binary.name != RUNTIME:
+        yield from _mark(binary, level.name)
+        return
+    for row in cpu_sets.rows("level", architecture(plan)):
         beyond = sorted(set(row.features) - known)
         if row.name in binary.elf.isa_needed and beyond:
             yield f"{binary.path} is marked as needing {row.name}; not planned: {', '.join(beyond)}"
+
+
+def _mark(binary: Binary, level: str) -> Iterator[str]:
+    found = ("no level", *LEVELS)[binary.elf.isa_level]
+    if found != level:
+        yield f"{binary.path} is marked as needing {found}, which should be {level}"
 
 
 def _traces(binary: Binary, wanted: frozenset[str]) -> Iterator[str]:

@@ -29,6 +29,19 @@ def architecture(plan: Plan) -> str:
     return _ARCHES.get(first, first)
 
 
+def marked(plan: Plan) -> cpu_sets.Row | None:
+    """The level that the libraries of a plan are marked as needing; None where they are not."""
+    level = cpu_sets.level(plan.cpu, architecture(plan))
+    return level if plan.system == "linux" else None
+
+
+def needed(plan: Plan) -> tuple[str, ...]:
+    """The features without which nothing of a plan's result runs, but for variants: a loader wants
+    the whole level, also of code that does without a part of it."""
+    level = marked(plan)
+    return cpu_sets.ordered((*plan.cpu_features, *(level.features if level else ())))
+
+
 def planned(plan: Plan, name: str, arch: str) -> frozenset[str]:
     """The features that a file may use: a variant of a fat build has its own."""
     variant = VARIANT.fullmatch(name)

@@ -23,13 +23,20 @@ def isa_flags(
     *,
     why: Mapping[str, str] | None = None,
     family: str = "",
+    level: str = "",
 ) -> tuple[Flag, ...]:
     """Every instruction-set option of ggml for ``arch`` and a ``family`` of compilers, ON or OFF.
-    ``why`` says for features that are not used what is wrong with them. Options are only ON for a
-    closed set. Raises UnsupportedHardware where a compiler cannot be told what to use."""
+    ``why`` says for features that are not used what is wrong with them, ``level`` which level the
+    result is for, where it is for one. Options are only ON for a closed set. Raises
+    UnsupportedHardware where a compiler cannot be told what to use."""
     asked = frozenset(features)
     used = frozenset(closed(asked, family))
-    reasons = _reasons(arch, asked, used, _why_not(family) | dict(why or {}), family)
+    said = _why_not(family) | dict(why or {})
+    reasons = (
+        _level_reasons(level, arch, used, said)
+        if level
+        else _reasons(arch, asked, used, said, family)
+    )
     return (
         _native(arch, asked, family),
         Flag(name="GGML_CPU_ALL_VARIANTS", value=False, why="one instruction set, chosen here"),
@@ -108,6 +115,18 @@ def _reasons(
             default = f"it needs {lacking}" if lacking else "not chosen"
             reasons[row.name] = _off(why.get(row.name, default))
     return reasons
+
+
+def _level_reasons(
+    level: str, arch: str, used: frozenset[str], why: Mapping[str, str]
+) -> dict[str, str]:
+    """The same for a level: what this machine has does not matter."""
+    inside = f"part of {level}, which the result is for"
+    beyond = f"no part of {level}, which the result is for"
+    return {
+        row.name: inside if row.name in used else _off(why.get(row.name, beyond))
+        for row in extensions(arch)
+    }
 
 
 def _off(reason: str) -> str:

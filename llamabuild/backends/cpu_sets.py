@@ -22,6 +22,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     os: str = ""
     label: str = ""
     portable: bool = False
+    note: int = 0
     features: tuple[str, ...] = ()
     has: tuple[str, ...] = ()
     compiler: tuple[str, ...] = ()
@@ -105,6 +106,41 @@ def portable_features(arch: str) -> tuple[str, ...]:
     (('sse4_2',), ())
     """
     return next((row.features for row in rows("level", arch) if row.portable), ())
+
+
+def levels(arch: str = "") -> tuple[Row, ...]:
+    """The microarchitecture levels that a recipe can be for and that libraries can be marked with
+    (empty: of all architectures), the lowest first.
+
+    >>> [row.name for row in levels("x86_64")], levels("aarch64")
+    (['x86-64-v2', 'x86-64-v3', 'x86-64-v4'], ())
+    """
+    return tuple(row for row in _levels() if row.note and arch in ("", row.arch))
+
+
+def level(name: str, arch: str) -> Row | None:
+    """The level of that name, where the architecture has it; None for a recipe's other words.
+
+    >>> level("native", "x86_64"), level("x86-64-v3", "aarch64")
+    (None, None)
+    """
+    return next((row for row in levels(arch) if row.name == name), None)
+
+
+def lacking(name: str, arch: str, features: Iterable[Feature]) -> tuple[str, ...]:
+    """What a machine with ``features`` lacks of a level; nothing for a recipe's other words.
+
+    >>> lacking("x86-64-v3", "x86_64", [Feature(name="sse4_2", advertised=True, enabled=True)])
+    ('avx', 'f16c', 'fma', 'avx2', 'bmi2')
+    """
+    row = level(name, arch)
+    usable = {one.name for one in features if one.usable}
+    return tuple(one for one in row.features if one not in usable) if row else ()
+
+
+@cache
+def _levels() -> tuple[Row, ...]:
+    return msgspec.convert(data.load(data.package(_VARIANTS))["level"], tuple[Row, ...])
 
 
 def compiler_options(features: Iterable[str]) -> tuple[str, ...]:

@@ -13,20 +13,12 @@ import click
 
 from llamabuild.cli import (  # noqa: F401 - each adds its commands
     back,
-from llamabuild.cli import (  # noqa: F401 - each adds its commands
-    back,
     index,
     keep,
     lock,
     look,
     make,
     matrix,
-    room,
-    share,
-    trust,
-    why,
-    work,
-)
     room,
     share,
     trust,

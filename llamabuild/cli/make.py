@@ -93,7 +93,7 @@ def setup(
     progress: str,
 ) -> None:
     """Make llama.cpp and llama-cpp-python for this machine, proved, and say where they are."""
-    from llamabuild import report, reproving
+    from llamabuild import pipeline, report, reproving
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
@@ -103,6 +103,8 @@ def setup(
                 "--into and --machine do not go together: the environment is this machine's",
                 "Install the wheel there: `pip install` with the file in the artifact's wheel/.",
             )
+        if not target:
+            pipeline.check_level(load_recipe(recipe), use.host)
         if into:
             _check_environment(into, use)
         means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)

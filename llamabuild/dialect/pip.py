@@ -17,8 +17,10 @@ from llamabuild import data
 from llamabuild.dialect import Note
 from llamabuild.errors import ConfigError
 from llamabuild.model import Compiler, Flag
+from llamabuild.toolchains import isa_note
 
 PROJECT: Final = "llama-cpp-python"
+_NO_NOTE: Final = "pip has no such file: the libraries are not marked with their level"
 _PLAIN: Final = re.compile(r"[^\s\"'\\]+")
 
 
@@ -49,6 +51,9 @@ def cmake_arguments(
     silent = table()["silent"]["names"]
     given, notes = [], []
     for flag in (flag for flag in flags if flag.name not in silent):
+        if isa_note.files((flag,)):
+            notes.append(Note(name=flag.name, said="left out", why=_NO_NOTE))
+            continue
         if flag.value is True and (row := _row("unpacked", flag.name, version, os, arch)):
             raise ConfigError(
                 f"{flag.name} is not for pip: {row['why']}",

@@ -20,6 +20,7 @@ from llamabuild.audit.planned import (
     VARIANT,
     allowed,
     architecture,
+    needed,
     planned,
     planned_codes,
     variants,
@@ -51,7 +52,7 @@ def expected(plan: Plan) -> Requires:
         arch=arch,
         libc=kind,
         versions=(*own, *_system(plan)),
-        features=plan.cpu_features,
+        features=needed(plan),
         variants=tuple(
             Variant(name=name, features=cpu.ordered(planned(plan, file, arch)))
             for name, file in variants(plan)

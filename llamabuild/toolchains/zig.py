@@ -184,13 +184,22 @@ def runtime(cxx: str) -> Path | None:
     """The shared library that everything in C++ needs which the kit's compiler links; None for
     other compilers."""
     path = Path(cxx).parent.parent / "lib" / RUNTIME
-    return path if Path(cxx).name == "zig-c++" and path.is_file() else None
+    return path if is_zig(cxx) and path.is_file() else None
+
+
+def is_zig(cxx: str) -> bool:
+    """True for a C++ compiler with the name of a kit's: it links with lld.
+
+    >>> is_zig("/kits/zig-1/bin/zig-c++"), is_zig("/usr/bin/c++")
+    (True, False)
+    """
+    return Path(cxx).name == "zig-c++"
 
 
 def of_kit(cxx: str) -> bool:
     """True for a C++ compiler that a kit brought."""
     path = Path(cxx)
-    return path.name == "zig-c++" and (path.parent.parent / "ziglang").is_dir()
+    return is_zig(cxx) and (path.parent.parent / "ziglang").is_dir()
 
 
 def resource_compiler(cxx: str) -> str:

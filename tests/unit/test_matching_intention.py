@@ -66,14 +66,14 @@ def alike() -> dict[tuple[str, str], list[Plan]]:
 
 def differing() -> set[tuple[str, str]]:
     """Architectures and flags that differ between plans of the same recipe and group, or between
-    those of one machine for one CPU and for several."""
+    those of one machine for one CPU, for several and for a level."""
     pairs = [(some[0], one) for some in alike().values() for one in some[1:]]
-    native, fat = "cpu-native", "cpu-fat"
-    made = planned.plans()
+    native, made = "cpu-native", planned.plans()
     pairs += [
-        (made[name, native], made[name, fat])
+        (made[name, native], made[name, other])
         for name in machines()
-        if {(name, native), (name, fat)} <= made.keys()
+        for other in ("cpu-fat", "cpu-v3")
+        if {(name, native), (name, other)} <= made.keys()
     ]
     return {
         (architecture(one), name)
