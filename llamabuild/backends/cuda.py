@@ -33,7 +33,12 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Toolchain
 
 TITLE: Final = "NVIDIA CUDA"
 SWITCH: Final = "GGML_CUDA"
-TRAITS: Final = Traits(family="cuda", kit=cuda_toolkits.kit, kit_variable="CUDA_HOME")
+TRAITS: Final = Traits(
+    family="cuda",
+    kit=cuda_toolkits.kit,
+    kit_variable="CUDA_HOME",
+    toolkit=("cu", "nvcc"),
+)
 driver = cuda_fit.driver
 fit = cuda_fit.fit
 _NAME: Final = "cuda"

@@ -32,7 +32,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Requires, Toolchai
 TITLE: Final = "AMD ROCm"
 SWITCH: Final = "GGML_HIP"
 _NAME: Final = "hip"
-TRAITS: Final = Traits(family="cuda")
+TRAITS: Final = Traits(family="cuda", toolkit=("rocm", "rocm"))
 together = any_together
 driver = any_driver
 _HINTS: Final[dict[str, Any]] = TABLE["hint"]

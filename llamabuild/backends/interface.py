@@ -57,7 +57,9 @@ class Traits:
     runs to lend its devices; in a proof this machine is the other one. ``memory``
     is what the compiler of its hungriest translation unit takes, in bytes. ``kit`` chooses, of the
     names of kits that can be brought along, the one that devices lack (empty: none helps), and
-    ``kit_variable`` is how that is shown to :meth:`Backend.detect`.
+    ``kit_variable`` is how that is shown to :meth:`Backend.detect`. ``toolkit`` is the word of its
+    toolkit in the label of a wheel, and the tool whose version counts ("cu" and "nvcc": cu130);
+    where there is none, the label has the back-end's own name.
     """
 
     family: str = ""
@@ -69,6 +71,7 @@ class Traits:
     memory: int = 800_000_000
     kit: Callable[[tuple[Device, ...], tuple[str, ...]], str] | None = None
     kit_variable: str = ""
+    toolkit: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

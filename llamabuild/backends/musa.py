@@ -27,7 +27,7 @@ from llamabuild.model import Absence, Device, Flag, Hardware, Tool, Toolchain
 TITLE: Final = "Moore Threads MUSA"
 SWITCH: Final = "GGML_MUSA"
 _NAME: Final = "musa"
-TRAITS: Final = Traits(family="cuda", environment=("MUSA_PATH",))
+TRAITS: Final = Traits(family="cuda", environment=("MUSA_PATH",), toolkit=("musa", "mcc"))
 together = any_together
 driver = any_driver
 fit = any_fit

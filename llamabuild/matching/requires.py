@@ -74,13 +74,13 @@ def measured(plan: Plan, inventory: Inventory) -> Requires:
     if not any(KERNELS.fullmatch(one.name) for one in files):
         why = "what its libraries for the CPU are: the plan stands for them"
         return replace(before, unknown=(*inventory.unread, why))
-    libraries = _libraries(files, plan)
+    libraries = needed(files, plan.system)
     asked = _drivers(libraries, plan)
     codes, blind = _codes(files, plan)
     common = [one for one in files if not VARIANT.fullmatch(one.name)]
     return replace(
         before,
-        versions=(*_versions(files), *_system(plan)),
+        versions=(*versions(files), *_system(plan)),
         features=_ordered(name for one in common for name in _features(one, plan)),
         variants=tuple(_variant(one, plan) for one in files if VARIANT.fullmatch(one.name)),
         libraries=libraries,
@@ -98,7 +98,7 @@ def _system(plan: Plan) -> tuple[tuple[str, str], ...]:
     return (("macOS", values[_MACOS]),) if values.get(_MACOS) else ()
 
 
-def _versions(files: Iterable[Binary]) -> tuple[tuple[str, str], ...]:
+def versions(files: Iterable[Binary]) -> tuple[tuple[str, str], ...]:
     """The highest symbol versions that libraries of the system have to define."""
     own = _own(files)
     families = {family for family, name in _TABLE["defines"].items() if name in own}
@@ -114,12 +114,13 @@ def _own(files: Iterable[Binary]) -> frozenset[str]:
     return frozenset(name for one in files for name in (one.name, one.elf.soname))
 
 
-def _libraries(files: Sequence[Binary], plan: Plan) -> tuple[str, ...]:
-    """What is needed from outside. Windows does not tell capital letters from small ones."""
-    fold = str.lower if plan.system == "windows" else str
+def needed(files: Sequence[Binary], system: str) -> tuple[str, ...]:
+    """The libraries that files need from outside, on an operating system. Windows does not tell
+    capital letters from small ones."""
+    fold = str.lower if system == "windows" else str
     own = {fold(name) for name in _own(files)}
-    needed = {fold(name) for one in files for name in one.elf.needed} - own
-    return tuple(sorted(name for name in needed if not name.startswith(SYSTEM_NAMES)))
+    found = {fold(name) for one in files for name in one.elf.needed} - own
+    return tuple(sorted(name for name in found if not name.startswith(SYSTEM_NAMES)))
 
 
 def _places(files: Iterable[Binary], plan: Plan) -> tuple[str, ...]:
