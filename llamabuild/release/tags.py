@@ -86,7 +86,7 @@ def measured(wheel: Path, requires: Requires, outside: Iterable[str], host: Host
 
 
 def _linux(wheel: Path, arch: str, outside: Iterable[str], host: Host) -> Measured:
-    """auditwheel works in the current folder, so it has a process of its own."""
+    """Auditwheel works in the current folder, so it has a process of its own."""
     script = data.package("release/auditwheel_child.py")
     argv = [python(), "-I", str(script), str(wheel.absolute()), *outside]
     said = host.run(argv, limits=_LIMITS)
