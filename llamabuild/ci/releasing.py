@@ -1,0 +1,164 @@
+"""From a lock file to an index: the artifacts that were locked, as released wheels.
+
+Every target goes its own way: what one of them lacks keeps no other back, and running it again does
+only what is left.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from llamabuild import digest, index, release, remotes, store
+from llamabuild.errors import FetchError, IntegrityError, LlamabuildError, LockMismatch
+from llamabuild.events import Emit, Warned
+from llamabuild.host import Host
+from llamabuild.lockfile.entries import Lock, Locked
+from llamabuild.model import Artifact
+from llamabuild.store.work import workdir
+
+if TYPE_CHECKING:
+    from llamabuild.remotes import Shared
+    from llamabuild.store.catalogue import Row
+    from llamabuild.trust.keys import Signer
+
+_BUILD: Final = "Build what is missing: llamabuild matrix run --local"
+_CHANGED: Final = "Something that makes wheels has changed: llamabuild lock --upgrade"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """What came of it: the lock file with the wheels, what is in the index, and by target what
+    could not be released, with the reason."""
+
+    lock: Lock
+    published: index.Published
+    failed: Mapping[str, LlamabuildError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How wheels are made: on which ``host``, in which ``cache``, from which shared stores, signed
+    by whom (None: nobody), with the libraries that they need inside (``bundle``)."""
+
+    host: Host
+    cache: Path
+    emit: Emit
+    stores: Sequence[Shared] = ()
+    signer: Signer | None = None
+    bundle: bool = False
+
+
+def publish(lock: Lock, top: Path, terms: Terms, *, replacing: bool = False) -> Released:
+    """Make the wheels of all targets and add them to the index in the folder ``top``.
+
+    A target without an artifact, or whose wheel does not pass the gates, is left out. Raises
+    ConfigError for a folder that is something else, StoreError and DiskFull.
+    """
+    failed: dict[str, LlamabuildError] = {}
+    done: dict[str, _Made] = {}
+    targets = []
+    with workdir(terms.cache) as work:
+        known = _known(lock, terms)
+        for one in lock.targets:
+            try:
+                made = done.get(one.key) or _wheel(one, known, work, terms)
+            except LlamabuildError as error:
+                failed[one.name] = error
+                targets.append(one)
+                continue
+            done[one.key] = made
+            targets.append(replace(one, artifact=made.artifact, wheel=digest.of_file(made.wheel)))
+        published = index.publish(
+            top,
+            [one.wheel for one in done.values()],
+            check=index.minimal,  # every gate was passed when it was made
+            now=dt.datetime.now(tz=dt.timezone.utc),
+            replace=replacing,
+            emit=terms.emit,
+        )
+    return Released(lock=replace(lock, targets=tuple(targets)), published=published, failed=failed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    artifact: str
+    wheel: Path
+
+
+def _wheel(one: Locked, known: Mapping[str, Sequence[_Place]], work: Path, terms: Terms) -> _Made:
+    """The released wheel of a target, in a folder of its own. Raises LockMismatch when there is no
+    artifact, or another wheel comes out than was locked, and what releasing raises."""
+    artifact = _artifact(one, known.get(one.key, ()), terms)
+    wheel = release.make(
+        artifact,
+        out=work / artifact.id[:24],
+        cache=terms.cache,
+        host=terms.host,
+        emit=terms.emit,
+        bundle=terms.bundle,
+        signer=terms.signer,
+    )
+    made = digest.of_file(wheel)
+    if one.wheel and one.artifact == artifact.id and one.wheel != made:
+        said = f"its wheel was locked with sha256 {one.wheel[:12]}, and is {made[:12]} now"
+        raise LockMismatch(f"{one.name}: {said}", _CHANGED, differences=(said,))
+    return _Made(artifact.id, wheel)
+
+
+# --- where artifacts are -------------------------------------------------------------------------
+
+_Take = Callable[[], "Artifact | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An artifact that is somewhere, and how it is taken."""
+
+    id: str
+    take: _Take
+
+
+def _known(lock: Lock, terms: Terms) -> dict[str, list[_Place]]:
+    """The artifacts of shared stores by their keys, the newest first; each index is read once."""
+    wanted = {one.key for one in lock.targets if one.key}
+    found: dict[str, list[_Place]] = {}
+    for shared in terms.stores:
+        for row in sorted(_rows(shared, terms.emit), key=lambda row: row.created, reverse=True):
+            if row.key in wanted:
+                found.setdefault(row.key, []).append(_Place(row.id, _pulling(shared, row, terms)))
+    return found
+
+
+def _rows(shared: Shared, emit: Emit) -> Iterable[Row]:
+    try:
+        state = remotes.latest(shared, now=dt.datetime.now(tz=dt.timezone.utc))
+        return remotes.everything(shared, state) if state else ()
+    except (FetchError, IntegrityError) as error:
+        emit(Warned(message=f"{error.message}. It goes on without it.", hint=error.hint))
+        return ()
+
+
+def _pulling(shared: Shared, row: Row, terms: Terms) -> _Take:
+    return lambda: remotes.pull(shared, row, terms.emit)
+
+
+def _artifact(one: Locked, places: Sequence[_Place], terms: Terms) -> Artifact:
+    """The locked artifact, else the newest for the key: from this cache or a store."""
+    if not one.key:
+        said = "it was never planned: lock it on a machine that can build it"
+        raise LockMismatch(f"{one.name}: {said}", "llamabuild lock", differences=(said,))
+    cache, emit = terms.cache, terms.emit
+    found = store.by_id(cache, one.key, one.artifact, emit) if one.artifact else None
+    found = found or (None if one.artifact else store.lookup(cache, one.key, emit))
+    for place in places:
+        if found is None and one.artifact in ("", place.id):
+            found = place.take()
+    if found is None or not store.ready(cache, found, emit):
+        what = f"the artifact {one.artifact[:12]}" if one.artifact else "an artifact"
+        said = f"{what} of {one.key[:12]} is in no store"
+        raise LockMismatch(f"{one.name}: {said}", _BUILD, differences=(said,))
+    return found
