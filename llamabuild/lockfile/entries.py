@@ -35,10 +35,12 @@ class Locked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """The whole file: the source (a pin's name, the SHA-256 of its archive, and llama.cpp's commit
-    and build number) and the targets, in the order in which they were asked for."""
+    """The whole file: the source (a pin's name, the version of the bindings, the SHA-256 of the
+    archive, and llama.cpp's commit and build number) and the targets, in the order in which they
+    were asked for."""
 
     pin: str
+    version: str
     sha256: str
     commit: str
     build_number: int

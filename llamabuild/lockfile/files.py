@@ -28,6 +28,7 @@ class _Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where everything is made from."""
 
     pin: str
+    version: str
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     commit: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{7,40}$")]
     build_number: int
@@ -60,6 +61,7 @@ def read(path: Path) -> Lock:
     source = found.source
     return Lock(
         pin=source.pin,
+        version=source.version,
         sha256=source.sha256,
         commit=source.commit,
         build_number=source.build_number,
@@ -73,6 +75,7 @@ def write(path: Path, lock: Lock) -> None:
         "version": VERSION,
         "source": {
             "pin": lock.pin,
+            "version": lock.version,
             "sha256": lock.sha256,
             "commit": lock.commit,
             "build_number": lock.build_number,

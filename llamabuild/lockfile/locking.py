@@ -24,7 +24,9 @@ class Outcome:
 
 def begun() -> Lock:
     """A lock file without targets, for the default pin of this llamabuild."""
-    return with_pin(Lock(pin="", sha256="", commit="", build_number=0), pins.default_pin())
+    return with_pin(
+        Lock(pin="", version="", sha256="", commit="", build_number=0), pins.default_pin()
+    )
 
 
 def with_pin(lock: Lock, pin: Pin) -> Lock:
@@ -32,6 +34,7 @@ def with_pin(lock: Lock, pin: Pin) -> Lock:
     return replace(
         lock,
         pin=_name(pin),
+        version=pin.version,
         sha256=pin.sha256,
         commit=pin.commit,
         build_number=pin.build_number,

@@ -36,7 +36,9 @@ def bundled(wheel: Path, plan: Plan, out: Path, host: Host) -> Path:
         )
     out.mkdir()
     folders = _folders(plan, host)
-    said = host.run(_argv(row, wheel, out, folders), limits=_LIMITS, env=_environment(host, folders))
+    said = host.run(
+        _argv(row, wheel, out, folders), limits=_LIMITS, env=_environment(host, folders)
+    )
     made = sorted(out.glob("*.whl"))
     if said.code != 0 or len(made) != 1:
         raise Refused(

@@ -18,7 +18,9 @@ from llamabuild.wheels.about import About
 NAME: Final = "_llamabuild.py"
 _EMPTY: Final = "FACTS: dict = {}\n"
 _IMPORT: Final = "from . import _llamabuild  # added by llamabuild: says what is missing here\n"
-_BEFORE: Final = re.compile(r"^(?:from __future__ import .*\n|# end delvewheel patch\n)", re.MULTILINE)
+_BEFORE: Final = re.compile(
+    r"^(?:from __future__ import .*\n|# end delvewheel patch\n)", re.MULTILINE
+)
 """What has to stay before it: the second says where Windows finds what the libraries need."""
 _PLATFORMS: Final = {"linux": "linux", "windows": "win32", "macos": "darwin"}
 _INSTEAD: Final = (

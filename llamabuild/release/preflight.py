@@ -61,7 +61,9 @@ def load(facts: dict) -> None:
     """Load the first library as the package itself is about to, and say in words why not."""
     try:
         from ._ctypes_extensions import load_shared_library
-    except ImportError:  # an older package loads it otherwise, or lacks a dependency and will say so
+    except (
+        ImportError
+    ):  # an older package loads it otherwise, or lacks a dependency and will say so
         return
     folder = pathlib.Path(os.path.abspath(os.path.dirname(__file__))) / "lib"
     try:

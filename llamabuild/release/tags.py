@@ -37,7 +37,6 @@ class _Told(msgspec.Struct, frozen=True):
     beyond: tuple[str, ...]
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """A platform tag; ``why`` it is for this machine only, empty when it is for others as well."""

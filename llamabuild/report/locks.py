@@ -8,7 +8,7 @@ from llamabuild.report.table import table
 
 def lock_page(lock: Lock) -> str:
     """The source, and the targets with what is known of them, one a line."""
-    source = table([("Source", f"{lock.pin}, llama.cpp {lock.commit} (b{lock.build_number})")])
+    source = table([("Source", f"{lock.pin} {lock.version}, llama.cpp {lock.commit}")])
     if not lock.targets:
         return f"{source}\n\nThere are no targets. Next: llamabuild lock cpu-fat"
     head = ("target", "variant", "key", "artifact", "made with")

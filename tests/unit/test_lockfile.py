@@ -117,6 +117,7 @@ targets = some.builds(
 locks = some.builds(
     Lock,
     pin=some.text("abc-0.123", min_size=1),
+    version=some.text("0.123", min_size=1),
     sha256=hashes,
     commit=some.text("0123456789abcdef", min_size=7, max_size=40),
     build_number=some.integers(0, 10**6),
@@ -134,6 +135,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, lock:
 HEAD = f"""version = 1
 [source]
 pin = "p"
+version = "0.3.36"
 sha256 = "{"0" * 64}"
 commit = "0123456"
 build_number = 1
