@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -20,6 +21,7 @@ from llamabuild import index
 from llamabuild.errors import ConfigError
 from llamabuild.events import Event, Warned, silent
 from llamabuild.index import Published, checking, folder, names, offers, pages
+from llamabuild.store import files
 from tests.steps.test_cli import refused, run
 from tests.unit import indexed
 
@@ -402,6 +404,26 @@ def test_several_may_publish_at_once(top: Path, house: Path, locked: str) -> Non
         assert one.communicate(timeout=120)[0] == "done\n"
         assert one.returncode == 0
     sound(top, 1 + sum(map(len, shares)))
+
+
+@pytest.mark.parametrize("variant", ["cpu", "cpu.v3"])
+def test_who_publishes_meanwhile_without_a_lock_is_not_undone(
+    top: Path, house: Path, monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    """The other one begins and ends after this one has read the records."""
+    monkeypatch.setattr(files, "alone", lambda _: contextlib.nullcontext())
+    other = indexed.wheel(house, indexed.statement(variant, release="0.4.0"))
+
+    def gate(_: Path) -> tuple[str, ...]:
+        assert publish(top, other).added == (other.name,)
+        return ()
+
+    publish(top, indexed.wheel(house, indexed.statement(release="0.2.0")))
+    mine = indexed.wheel(house)
+    publish(top, mine, check=gate)
+    assert mine.name in listed(top)
+    assert other.name in listed(top, variant)
+    sound(top, 3)
 
 
 # --- the commands --------------------------------------------------------------------------------
