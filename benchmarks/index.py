@@ -1,0 +1,92 @@
+"""How long an index with 2,000 wheels takes to get one more, to be looked at and to be read. Nothing
+is asserted.
+
+Two indexes: all wheels in one variant (the longest page that there can be), and 20 variants with
+100 wheels each. The wheels are small: a large one adds the time to copy, hash and flush it, which is
+measured apart. "The command" is a process of its own, with all that it imports.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from llamabuild import index  # noqa: E402
+from llamabuild.events import silent  # noqa: E402
+from llamabuild.index import checking, folder, offers  # noqa: E402
+from tests.unit import indexed  # noqa: E402
+
+WHEELS = 2000
+ROUNDS = 7
+LARGE = 256 << 20
+
+
+def took(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def report(what: str, times: list[float]) -> None:
+    """Print the median and the worst."""
+    print(f"  {what:52} {statistics.median(times):7.3f} s, worst {max(times):7.3f} s", flush=True)
+
+
+def publish(top: Path, wheels: list[Path]) -> None:
+    now = dt.datetime.now(tz=dt.timezone.utc)
+    done = index.publish(top, wheels, check=index.minimal, now=now, emit=silent)
+    assert len(done.added) == len(wheels), done
+
+
+def command(top: Path, wheel: Path) -> None:
+    argv = [sys.executable, "-m", "llamabuild", "index", "publish", str(top), str(wheel)]
+    subprocess.run([*argv, "--progress", "quiet"], cwd=ROOT, check=True, capture_output=True)
+
+
+def measure(name: str, variants: int, scratch: Path) -> None:
+    top, house = scratch / name / "index", scratch / name / "house"
+    each = WHEELS // variants
+    wheels = [
+        indexed.wheel(house, indexed.statement(f"cpu.t{variant}", release=f"0.{number}"))
+        for variant in range(variants)
+        for number in range(each)
+    ]
+    print(f"{WHEELS} wheels in {variants} variants:")
+    report("all of them, at once", [took(lambda: publish(top, wheels))])
+    page = folder.place(top, "cpu.t0", "index.html").stat().st_size
+    print(
+        f"  a page has {page:,} bytes, the list of all {(top / 'llamabuild-index.json').stat().st_size:,}"
+    )
+    more = [
+        indexed.wheel(house, indexed.statement("cpu.t0", release=f"1.{number}"))
+        for number in range(2 * ROUNDS)
+    ]
+    report("one more", [took(lambda: publish(top, [one])) for one in more[:ROUNDS]])  # noqa: B023
+    report("one more, the command", [took(lambda: command(top, one)) for one in more[ROUNDS:]])  # noqa: B023
+    data = (top / "llamabuild-index.json").read_bytes()
+    report("reading what it offers", [took(lambda: offers.decode(data, "")) for _ in range(ROUNDS)])
+    report("looking at everything again", [took(lambda: sound(top))])
+    big = indexed.wheel(
+        house, indexed.statement("cpu.t0", release="2.0"), more={"llama_cpp/l.so": bytes(LARGE)}
+    )
+    report(f"one more of {LARGE >> 20} MiB", [took(lambda: publish(top, [big]))])
+
+
+def sound(top: Path) -> None:
+    found = checking.check(top)
+    assert (found.unsound, found.unfinished) == ((), ()), found
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        measure("one", 1, Path(scratch))
+        measure("twenty", 20, Path(scratch))
