@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild import audit, build, cmake, plan
+from llamabuild import audit, build, cmake, pipeline, plan, recipes, store
 from llamabuild.audit import marks
 from llamabuild.backends import cpu
 from llamabuild.backends.cpu_features import detect_features
 from llamabuild.errors import ToolMissing
-from llamabuild.events import silent
+from llamabuild.events import Event, StepStarted, Warned, silent
 from llamabuild.host import LocalHost
-from llamabuild.model import Compiler, Flag, Plan, Recipe, Source
+from llamabuild.model import Artifact, Compiler, Flag, Plan, Recipe, Source
 from llamabuild.store.root import default_root
 from llamabuild.toolchains import compilers, isa_note, tools, zig
 from llamabuild.toolchains.launcher import NO_LAUNCHER
+from tests import standin
 from tests.unit import values
 
 HOST = LocalHost()
@@ -52,6 +53,30 @@ extern "C" int llama_two(void) {
 """,
     "tool.cpp": 'extern "C" int llama_two(void);\nint main() { return llama_two() != 2; }\n',
 }
+
+KERNELS = """\
+#include <immintrin.h>
+float all_of_v4(const float * a, int n) {
+    __m512 sum = _mm512_mul_ps(_mm512_loadu_ps(a), _mm512_loadu_ps(a + n));
+    __m256 few = _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(a), _mm256_loadu_ps(a));
+    __m256i whole = _mm256_add_epi32(_mm256_loadu_si256((const __m256i *) a), _mm256_set1_epi32(n));
+    float halves = _mm_cvtss_f32(_mm_cvtph_ps(_mm_set1_epi16((short) n)));
+    return halves + _mm512_cvtss_f32(sum) + _mm256_cvtss_f32(few) + _pdep_u32(n, 5)
+        + _mm256_extract_epi32(whole, 3);
+}
+int sum_of_squares(int n) { int sum = 0; for (int i = 1; i <= n; i++) sum += i * i; return sum; }
+"""
+
+
+class WithoutAvx512(LocalHost):
+    """This machine, as a hypervisor that hides AVX-512 shows it."""
+
+    def read_text(self, path: str) -> str | None:
+        text = super().read_text(path)
+        if path != "/proc/cpuinfo" or text is None:
+            return text
+        return " ".join(word for word in text.split(" ") if not word.startswith("avx512"))
+
 
 pytestmark = [
     pytest.mark.steps,
@@ -212,3 +237,27 @@ def test_a_linker_that_does_not_is_refused_with_its_words(tmp_path: Path) -> Non
         )
     assert "--toolchain zig" in caught.value.hint
     assert not log.exists()  # CMake was not started
+
+
+@needs_gcc
+def test_a_level_that_this_machine_lacks_is_made_audited_and_never_run(tmp_path: Path) -> None:
+    root = store.open_root(tmp_path / "cache")
+    kernels = {"vendor/llama.cpp/ggml/src/ggml-cpu/ggml-cpu.c": KERNELS}
+    pin = standin.archive(tmp_path, root, extra=kernels)
+    told: list[Event] = []
+
+    def provision() -> Artifact:
+        wanted = recipes.load("cpu-v4", ("cpu",))
+        return pipeline.provision(wanted, pin, host=WithoutAvx512(), cache=root, emit=told.append)
+
+    made = provision()
+    proof = made.manifest.proof
+    assert ([check.name for check in proof.checks], proof.unrun) == (["audit"], ("cpu",))
+    assert "avx512f" in proof.device
+    assert any("cannot be proved here" in one.message for one in told if isinstance(one, Warned))
+    assert {audit.isa_level(path) for path in (made.path / "lib").iterdir()} == {4}
+    assert made.manifest.requires.features == cpu.level("x86-64-v4", "x86_64").features  # type: ignore[union-attr]
+    assert not list((root / "verdicts").rglob("*.json"))  # nobody has seen it run
+    told.clear()
+    assert provision() == made
+    assert not [one for one in told if isinstance(one, StepStarted)]
