@@ -74,22 +74,21 @@ def isa(
     if recipe.cpu == "fat":
         kept, _ = _variants(hardware, compiler)
         return cpu.fat_flags(hardware.arch, kept, family=compiler.family)
+    level = cpu.level(recipe.cpu, hardware.arch)
+    could = level.features if level else ()
     why = {}
     if recipe.cpu == "native":
         why = {feature.name: feature.why for feature in hardware.cpu.features if feature.why}
-        for name in cpu.native_features(hardware.cpu.features):
-            if name not in features:
-                why[name] = _why_left_out(compiler, name, without)
+        could = cpu.native_features(hardware.cpu.features)
+    left = {name: _why_left_out(compiler, name, without) for name in could if name not in features}
+    why = {name: reason for name, reason in (why | left).items() if reason}
     linked = Flag(name="GGML_BACKEND_DL", value=False, why="one set of back-ends, linked in")
-    level = cpu.level(recipe.cpu, hardware.arch)
-    if level:
-        why = {name: _why_left_out(compiler, name, without) for name in level.features}
     own = cpu.isa_flags(
         hardware.arch,
         features,
         why=why,
         family=compiler.family,
-        level=level.name if level else "",
+        of_level=level.name if level else "",
     )
     return (linked, *own)
 
@@ -112,10 +111,13 @@ def left_out(recipe: Recipe, hardware: Hardware, compiler: Compiler) -> tuple[st
 
 
 def _why_left_out(compiler: Compiler, name: str, without: frozenset[str]) -> str:
+    """Empty for what only needs something that is left out."""
     if name in without:
         return "off: the recipe or a remedy does without it"
     if not set(cpu.compiler_options((name,))) <= compiler.accepts:
         newer = cpu.newer_compilers(name)
         why = f"off: {compiler.family} {compiler.version} cannot compile for it"
         return f"{why}; {newer} can" if newer else why
-    return f"off: {compiler.family} {compiler.version} compiles it wrong"
+    if name in canary.broken(compiler):
+        return f"off: {compiler.family} {compiler.version} compiles it wrong"
+    return ""

@@ -93,7 +93,8 @@ def _levels(plan: Plan, binary: Binary, known: frozenset[str]) -> Iterator[str]:
     """The loader refuses a file that is marked with a level above the processor's: the libraries of
     a level are, with that one, and nothing is with more than was planned."""
     level = marked(plan)
-    if level and not binary.elf.interpreter and binary.name != RUNTIME:
+    library = binary.elf.kind == "shared" and not binary.elf.interpreter
+    if level and library and binary.name != RUNTIME:
         yield from _mark(binary, level.name)
         return
     for row in cpu_sets.rows("level", architecture(plan)):

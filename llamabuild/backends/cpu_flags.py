@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from llamabuild.backends.cpu_sets import closed, level_name, portable_features
+from llamabuild.backends.cpu_sets import closed, level, level_name, portable_features
 from llamabuild.backends.cpu_table import MSVC, Extension, extensions, march, never
 from llamabuild.errors import UnsupportedHardware
 from llamabuild.model import Flag
@@ -23,18 +23,18 @@ def isa_flags(
     *,
     why: Mapping[str, str] | None = None,
     family: str = "",
-    level: str = "",
+    of_level: str = "",
 ) -> tuple[Flag, ...]:
     """Every instruction-set option of ggml for ``arch`` and a ``family`` of compilers, ON or OFF.
-    ``why`` says for features that are not used what is wrong with them, ``level`` which level the
-    result is for, where it is for one. Options are only ON for a closed set. Raises
+    ``why`` says for features that are not used what is wrong with them, ``of_level`` for which
+    level the result is, where it is for one. Options are only ON for a closed set. Raises
     UnsupportedHardware where a compiler cannot be told what to use."""
     asked = frozenset(features)
     used = frozenset(closed(asked, family))
     said = _why_not(family) | dict(why or {})
     reasons = (
-        _level_reasons(level, arch, used, said)
-        if level
+        _level_reasons(of_level, arch, used, said, family)
+        if of_level
         else _reasons(arch, asked, used, said, family)
     )
     return (
@@ -118,15 +118,19 @@ def _reasons(
 
 
 def _level_reasons(
-    level: str, arch: str, used: frozenset[str], why: Mapping[str, str]
+    name: str, arch: str, used: frozenset[str], why: Mapping[str, str], family: str
 ) -> dict[str, str]:
     """The same for a level: what this machine has does not matter."""
-    inside = f"part of {level}, which the result is for"
-    beyond = f"no part of {level}, which the result is for"
-    return {
-        row.name: inside if row.name in used else _off(why.get(row.name, beyond))
-        for row in extensions(arch)
-    }
+    row = level(name, arch)
+    part = frozenset(row.features if row else ())
+    reasons = {}
+    for one in extensions(arch):
+        reasons[one.name] = f"part of {name}, which the result is for"
+        if one.name not in used:
+            lacking = ", ".join(_titles(one.needs(family) - used))
+            default = f"it needs {lacking}" if one.name in part else f"no {reasons[one.name]}"
+            reasons[one.name] = _off(why.get(one.name, default))
+    return reasons
 
 
 def _off(reason: str) -> str:

@@ -55,7 +55,7 @@ def flags(cpu: str, hardware: Hardware, compiler: Compiler) -> tuple[Flag, ...]:
 def files(flags: Iterable[Flag]) -> dict[str, str]:
     """Names and texts of the files that a plan's flags name and that have to be in the build
     folder, from which Ninja runs the linker."""
-    named = {flag.value for flag in flags if flag.name in FLAGS}
+    named = {word for flag in flags if flag.name in FLAGS for word in str(flag.value).split()}
     return {
         _file(row.name): _NOTE.format(level=row.name, bit=row.note)
         for row in cpu_sets.levels()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamabuild import audit
 from llamabuild.audit import elf
 from llamabuild.errors import IntegrityError
 
@@ -127,6 +128,65 @@ def test_any_damage_is_read_or_refused(changes: list[tuple[int, int]]) -> None:
         damaged[place] = value
     with contextlib.suppress(IntegrityError):
         elf.parse(bytes(damaged), "x.so")
+
+
+# --- the mark of a level -------------------------------------------------------------------------
+
+NEEDED, FEATURE_1 = 0xC0008002, 0xC0000002
+PT_NOTE, PT_PROPERTY = 4, 0x6474E553
+
+
+def note(value: int, kind: int = NEEDED, owner: bytes = b"GNU\0") -> bytes:
+    return struct.pack("<III4sIIII", 4, 16, 5, owner, kind, 4, value, 0)
+
+
+def linked(*segments: tuple[int, int, bytes]) -> bytes:
+    """A 64-bit file of segments (type, alignment, contents) only."""
+    at = 64 + 56 * len(segments)
+    rows, body = b"", b""
+    for kind, aligned, data in segments:
+        place = at + len(body)
+        rows += struct.pack(
+            "<IIQQQQQQ", kind, 4, place, place, place, len(data), len(data), aligned
+        )
+        body += data
+    head = struct.pack(
+        *("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 62, 1, 0, 64, 0, 0, 64, 56),
+        *(len(segments), 64, 0, 0),
+    )
+    return head + rows + body
+
+
+@pytest.mark.parametrize(
+    ("segments", "level"),
+    [
+        ([], 0),
+        ([(PT_NOTE, 8, note(1))], 1),
+        ([(PT_NOTE, 8, note(2))], 2),
+        ([(PT_NOTE, 8, note(4))], 3),
+        ([(PT_NOTE, 8, note(8 | 4 | 1))], 4),
+        ([(PT_NOTE, 8, note(4, 0xC0010002))], 0),  # used, not needed
+        ([(PT_NOTE, 8, note(4, owner=b"ABC\0"))], 0),
+        ([(PT_NOTE, 4, note(4))], 0),  # the loader passes over it
+        ([(PT_NOTE, 4, note(8)), (PT_NOTE, 8, note(4))], 3),
+        ([(PT_NOTE, 8, note(8)), (PT_PROPERTY, 8, note(4))], 3),
+        ([(PT_NOTE, 8, note(8)), (PT_PROPERTY, 8, note(3, FEATURE_1))], 0),
+        ([(PT_NOTE, 8, note(8)), (PT_NOTE, 8, note(4))], 3),  # the last is looked at first
+        ([(PT_NOTE, 8, note(4) + note(8))], 3),  # and its first counts
+    ],
+)
+def test_the_level_that_the_loader_sees(
+    segments: list[tuple[int, int, bytes]], level: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "libx.so"
+    path.write_bytes(linked(*segments))
+    assert audit.isa_level(path) == elf.read(path).isa_level == level
+
+
+def test_the_level_of_what_is_no_library_is_no_level(tmp_path: Path) -> None:
+    (tmp_path / "x.so").write_bytes(b"!<arch>\n")
+    with pytest.raises(IntegrityError, match=r"x\.so"):
+        audit.isa_level(tmp_path / "x.so")
 
 
 def test_what_is_elf(tmp_path: Path) -> None:

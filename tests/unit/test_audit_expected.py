@@ -112,6 +112,31 @@ def test_architecture_and_marks() -> None:
     assert line.startswith("lib/libllama.so is marked as needing x86-64-v4; not planned: avx512")
 
 
+def test_libraries_of_a_level_are_marked_with_that_level_and_programs_are_not() -> None:
+    level = replace(planned(), cpu="x86-64-v3")
+    level = replace(level, fingerprint="linux-x86_64-x86-64-v3")
+
+    def lines(*needs: str, name: str = "libllama.so", **facts: object) -> tuple[str, ...]:
+        made = replace(CPU, elf=replace(CPU.elf, isa_needed=("x86-64", "x86-64-v3")))
+        elf = replace(CPU.elf, isa_needed=needs, **facts)  # type: ignore[arg-type]
+        return said(level, made, Binary(path=f"lib/{name}", sha256="x", elf=elf, isa=Isa()))
+
+    wrong = "lib/libllama.so is marked as needing {}, which should be x86-64-v3"
+    assert lines("x86-64-v3") == ()
+    assert lines() == (wrong.format("no level"),)
+    assert lines("x86-64", "x86-64-v2") == (wrong.format("x86-64-v2"),)
+    assert lines("x86-64-v3", "x86-64-v4") == (wrong.format("x86-64-v4"),)
+    assert lines("x86-64") == (wrong.format("x86-64"),)
+    program = {"name": "llama-cli", "interpreter": "/lib64/ld-linux-x86-64.so.2"}
+    assert lines(**program) == ()  # type: ignore[arg-type]
+    (line,) = lines("x86-64-v4", **program)  # type: ignore[arg-type]
+    assert line.startswith("lib/llama-cli is marked as needing x86-64-v4; not planned: avx512bw")
+    assert lines(name="libllamabuild-cxx.so") == ()  # the compiler's own, made for any
+    assert len(lines("x86-64-v4", name="libllamabuild-cxx.so")) == 1
+    windows = replace(level, fingerprint="windows-x86_64-x86-64-v3")
+    assert not [one for one in said(windows, binary("ggml-cpu.dll")) if "marked" in one]
+
+
 def test_libraries_from_outside() -> None:
     needs = binary("libllama.so", needed=("libggml-cpu.so", "libc.so.6", "libcuda.so.1", "libx.so"))
     assert [line.split(" needs ")[1].split(",")[0] for line in said(planned(), CPU, needs)] == [
