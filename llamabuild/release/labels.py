@@ -22,21 +22,23 @@ _WORDS: Final = str.maketrans({"+": "on", ":": "", "-": "."})
 _ODD: Final = re.compile(r"[^a-z0-9.]+")
 
 
-def variant(plan: Plan) -> str:
+def variant(plan: Plan, *, whole: bool = False) -> str:
     """What is inside, in words: "cpu", "cpu.v3", "cpu.native.avx2", "cu130.sm86.sm89", "vulkan".
 
     A build for an accelerator says what its code for the CPU asks for, unless that is chosen at run
-    time: "vulkan.cpu.portable".
+    time: "vulkan.cpu.portable". A ``whole`` wheel has a toolkit's libraries inside that it would
+    require as distributions otherwise, and says so, for the other may be on the same index.
     """
     codes = code_words(planned_codes(plan) or ())
     words = [_backend(plan, name) for name in plan.backends if name != _LAST]
     mine = cpu_words(plan.cpu, architecture(plan), plan.cpu_features, alone=not words)
-    return _plain(".".join(filter(None, (*words, *codes, mine))))
+    last = _WHOLE if whole and any(tool.requires for tool in plan.tools) else ""
+    return _plain(".".join(filter(None, (*words, *codes, mine, last))))
 
 
-def label(plan: Plan, key: str) -> str:
+def label(plan: Plan, key: str, *, whole: bool = False) -> str:
     """The whole label: the variant and the build."""
-    return f"{variant(plan)}.{build(key)}"
+    return f"{variant(plan, whole=whole)}.{build(key)}"
 
 
 def build(key: str) -> str:
@@ -48,6 +50,7 @@ def build(key: str) -> str:
     return f"lb{key[:_KEY]}"
 
 
+_WHOLE: Final = "whole"
 _LAST: Final = "cpu"
 """The back-end that every build has."""
 

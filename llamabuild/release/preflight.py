@@ -13,13 +13,15 @@ import os
 import pathlib
 import re
 import sys
+from importlib import import_module
+from typing import Any
 
-FACTS: dict = {}
+FACTS: dict[str, Any] = {}
 _MISSING = re.compile(r"([^\s:']+\.(?:so|dll|dylib)[.\d]*): cannot open shared object file")
 _VERSION = re.compile(r"version [`']([A-Za-z]+)_([\d.]+)' not found")
 
 
-def check(facts: dict) -> None:
+def check(facts: dict[str, Any]) -> None:
     """Raise ImportError when the processor or the system lacks something.
 
     Nothing is asked of libraries of somebody else's (``LLAMA_CPP_LIB_PATH``).
@@ -28,14 +30,14 @@ def check(facts: dict) -> None:
         return
     lacking = missing(facts, cpuinfo(facts.get("line", "")))
     if lacking:
-        raise ImportError(
-            "this wheel ({}) needs {}, which this processor lacks. {} (To try it all the same: "
-            "LLAMABUILD_GUARD=off)".format(facts["wheel"], ", ".join(lacking), facts["instead"])
+        said = (
+            "this wheel ({}) needs {}, which this processor lacks. {} (LLAMABUILD_GUARD=off tries.)"
         )
+        raise ImportError(said.format(facts["wheel"], ", ".join(lacking), facts["instead"]))
     load(facts)
 
 
-def cpuinfo(line: str, path: str = "/proc/cpuinfo") -> set | None:
+def cpuinfo(line: str, path: str = "/proc/cpuinfo") -> set[str] | None:
     """The words of the first processor, None where the file does not list any: it is another
     architecture's, or there is no such file. All processors of a machine list the same; a kernel
     takes its time to write down two hundred of them."""
@@ -50,33 +52,31 @@ def cpuinfo(line: str, path: str = "/proc/cpuinfo") -> set | None:
     return None
 
 
-def missing(facts: dict, words: set | None) -> list:
+def missing(facts: dict[str, Any], words: set[str] | None) -> list[str]:
     """The features that the code needs and the processor does not list; none where nobody knows."""
     if words is None:
         return []
     return [name for name, needed in facts["features"].items() if not words.issuperset(needed)]
 
 
-def load(facts: dict) -> None:
+def load(facts: dict[str, Any]) -> None:
     """Load the first library as the package itself is about to, and say in words why not."""
-    try:
-        from ._ctypes_extensions import load_shared_library
-    except (
-        ImportError
-    ):  # an older package loads it otherwise, or lacks a dependency and will say so
-        return
     folder = pathlib.Path(os.path.abspath(os.path.dirname(__file__))) / "lib"
     try:
-        load_shared_library("llama", folder)
+        loader = import_module("._ctypes_extensions", __package__).load_shared_library
+    except (ImportError, AttributeError):  # an older package, or it lacks something and will say so
+        return
+    try:
+        loader("llama", folder)
     except (OSError, RuntimeError) as error:
         raise ImportError(explained(facts, str(error))) from error
 
 
-def explained(facts: dict, said: str) -> str:
+def explained(facts: dict[str, Any], said: str) -> str:
     """What a loader said, for people."""
-    head = "this wheel ({}) cannot be loaded: ".format(facts["wheel"])
+    head: str = "this wheel ({}) cannot be loaded: ".format(facts["wheel"])
     if "CPU ISA level" in said:
-        return head + "its code is for a newer processor than this one. " + facts["instead"]
+        return head + "its code is for a newer processor than this one. {}".format(facts["instead"])
     library = _MISSING.search(said)
     if library:
         hints = (hint for one, hint in facts["missing"] if fnmatch.fnmatch(library[1], one))

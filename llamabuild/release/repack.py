@@ -53,7 +53,7 @@ def repack(artifact: Artifact, work: Path, host: Host, *, bundled: bool = False)
     requires = matching.measured(plan, inventory)
     outside = tags.expected_outside(plan.backends, declared)
     tag = tags.measured(source, requires, outside, host)
-    about = _about(artifact, release=_release(folder), requires=requires)
+    about = _about(artifact, _release(folder), requires, whole=bundled)
     info = old.rename(folder / f"{_name(about)}.dist-info")
     _metadata(info, about, plan, tag.platform, drop=bundled)
     _stamp(folder / PACKAGE / "__init__.py", about)
@@ -73,13 +73,13 @@ def _name(about: About) -> str:
     return f"llama_cpp_python-{about.release}+{about.label}"
 
 
-def _about(artifact: Artifact, *, release: str, requires: Requires) -> About:
+def _about(artifact: Artifact, release: str, requires: Requires, *, whole: bool) -> About:
     manifest: Manifest = artifact.manifest
     plan, proof = manifest.plan, manifest.proof
     return About(
         release=release,
-        variant=labels.variant(plan),
-        label=labels.label(plan, artifact.key),
+        variant=labels.variant(plan, whole=whole),
+        label=labels.label(plan, artifact.key, whole=whole),
         key=artifact.key,
         artifact=artifact.id,
         llamabuild=manifest.llamabuild,

@@ -74,7 +74,7 @@ def measured(wheel: Path, requires: Requires, outside: Iterable[str], host: Host
     be missing. Raises ToolMissing without auditwheel, IntegrityError when it finds no library."""
     if requires.os == "linux":
         return _linux(wheel, requires.arch, outside, host)
-    arch = _ARCHES.get(requires.os, {}).get(requires.arch, requires.arch)
+    arch = spelled(requires.os, requires.arch)
     if requires.os == "windows":
         return Measured(platform=f"win_{arch}")
     least = dict(requires.versions).get("macOS", "")
@@ -84,8 +84,17 @@ def measured(wheel: Path, requires: Requires, outside: Iterable[str], host: Host
     return Measured(platform=f"macosx_{major}_{minor.partition('.')[0] or 0}_{arch}")
 
 
+def spelled(os: str, arch: str) -> str:
+    """An architecture as the platform tags of an operating system spell it.
+
+    >>> spelled("windows", "x86_64"), spelled("linux", "aarch64")
+    ('amd64', 'aarch64')
+    """
+    return _ARCHES.get(os, {}).get(arch, arch)
+
+
 def _linux(wheel: Path, arch: str, outside: Iterable[str], host: Host) -> Measured:
-    """Auditwheel works in the current folder, so it has a process of its own."""
+    """Measured by auditwheel, in a process of its own, for it works in the current folder."""
     script = data.package("release/auditwheel_child.py")
     argv = [python(), "-I", str(script), str(wheel.absolute()), *outside]
     said = host.run(argv, limits=_LIMITS)
