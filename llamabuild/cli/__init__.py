@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from llamabuild.cli import back, keep, look, make, room, share, trust, why, work  # noqa: F401 - each adds its commands
+from llamabuild.cli import back, keep, look, make, matrix, room, share, trust, why, work, worker  # noqa: F401 - each adds its commands
 from llamabuild.cli.shared import main_group
 from llamabuild.errors import INTERRUPTED
 
