@@ -6,6 +6,7 @@ and proved, and published once.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable
@@ -14,13 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from llamabuild import provide
 from llamabuild.ci import differences, offers
 from llamabuild.ci.cells import Cell
-from llamabuild.ci.outcomes import ADOPTED, BUILT, THERE, Outcome, Word
+from llamabuild.ci.outcomes import ADOPTED, BUILT, THERE, Hits, Outcome, Word
 from llamabuild.errors import ConfigError, LockMismatch, UnsupportedHardware
 from llamabuild.events import Emit, Event, Noticed, StepStarted
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Pin, Recipe
+from llamabuild.toolchains import sccache
 
 if TYPE_CHECKING:
     from llamabuild.elsewhere import Target
@@ -36,7 +39,14 @@ class Make(Protocol):
     machine would make another one."""
 
     def __call__(
-        self, cell: Cell, *, host: Host, cache: Path, emit: Emit, stores: Stores | None
+        self,
+        cell: Cell,
+        *,
+        host: Host,
+        cache: Path,
+        emit: Emit,
+        stores: Stores | None,
+        compiler_cache: str,
     ) -> Artifact:
         """A proved artifact."""
 
@@ -57,9 +67,11 @@ def work(
     emit: Emit,
     stores: Stores | None = None,
     publishing: Publishing | None = None,
+    compiler_cache: str = "auto",
     make: Make | None = None,
 ) -> Outcome:
-    """Make a cell here, or find it made, and publish it if nobody has.
+    """Make a cell here, or find it made, and publish it if nobody has. ``compiler_cache`` is as for
+    :func:`llamabuild.pipeline.provision`.
 
     Raises UnsupportedHardware when this machine does not offer what the cell needs, LockMismatch
     for another source, key or plan than the lock file's, and the errors of
@@ -75,7 +87,15 @@ def work(
     if publishing:
         _reachable(publishing)
     steps = _Steps(emit)
-    artifact = (make or made)(cell, host=host, cache=cache, emit=steps, stores=stores)
+    with _compiler_cache(compiler_cache, host, cache, emit) as cached:
+        artifact = (make or made)(
+            cell,
+            host=cached.host,
+            cache=cache,
+            emit=steps,
+            stores=stores,
+            compiler_cache=compiler_cache,
+        )
     _same(cell, artifact)
     published = _published(publishing, artifact, emit) if publishing else ""
     return Outcome(
@@ -87,7 +107,22 @@ def work(
         wheel=str(artifact.wheel),
         seconds=round(time.monotonic() - started, 1),
         published=published,
+        compiler_cache={
+            name: Hits(hits=hits, misses=misses) for name, (hits, misses) in cached.known.items()
+        },
     )
+
+
+def _compiler_cache(
+    asked: str, host: Host, cache: Path, emit: Emit
+) -> contextlib.AbstractContextManager[sccache.Served]:
+    """A server of its own for sccache, where that is what remembers compiled files."""
+    tool = provide.compiler_cache(
+        asked, provide.Means(asked="auto", host=host, cache=cache, emit=emit)
+    )
+    if tool and tool.name == sccache.KIT:
+        return sccache.served(tool.path, host, cache)
+    return contextlib.nullcontext(sccache.Served(host))
 
 
 class _Steps:
@@ -117,7 +152,7 @@ def made(
     cache: Path,
     emit: Emit,
     stores: Stores | None,
-    compiler_cache: str = "auto",
+    compiler_cache: str,
 ) -> Artifact:
     """The artifact of a cell whose ``want`` is a recipe, for this machine or a recorded one."""
     from llamabuild import pipeline

@@ -91,7 +91,7 @@ def worker_run(
             emit=use.reporter,
             stores=stores,
             publishing=publishing,
-            make=partial(worker.made, compiler_cache=compiler_cache),
+            compiler_cache=compiler_cache,
         )
         click.echo(report.to_json(outcomes.fields(outcome), "cell"))
 
