@@ -16,7 +16,7 @@ from typing import Any
 
 from llamabuild.errors import BuildFailed
 from llamabuild.model import Flag, Plan, SourceOption, Tool
-from llamabuild.toolchains import zig
+from llamabuild.toolchains import sccache, zig
 
 _CLIENT = "client-llamabuild"
 _QUERY = {"requests": [{"kind": "cache", "version": 2}, {"kind": "codemodel", "version": 2}]}
@@ -57,7 +57,7 @@ def environment(
     of their ``own``, and a plain locale. The
     back-ends' own tools (nvcc, glslc) are on PATH, where CMake looks for them, and git does not
     take an enclosing repository for the source's."""
-    names = KEPT_ENVIRONMENT.union(own)
+    names = KEPT_ENVIRONMENT.union(own, sccache.credentials(environ))
     kept = {
         name: value
         for name, value in environ.items()

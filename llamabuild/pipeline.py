@@ -6,6 +6,7 @@ must not wait for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +42,14 @@ def provision(
     compiler_cache: str = "auto",
     llama_cpp: str = "",
     policy: Policy = _ALONE,
+    agreed: Callable[[Plan], None] | None = None,
 ) -> Artifact:
     """A proved artifact for the recipe on this machine, or on the ``target``: one that is there, as
     the ``policy`` says, else a new one. ``toolchain`` is "auto" (what is missing is brought along),
     "machine" or a kit; ``compiler_cache`` is "auto" (one that is on PATH), "none" or "sccache"
     (brought along). ``llama_cpp`` is a folder, an archive, a tag or a commit to use instead of the
-    pin's own.
+    pin's own. ``agreed`` is shown the plan before anything is looked for or made, and may refuse
+    it.
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
@@ -54,7 +57,7 @@ def provision(
     reuse.check(policy.reuse)
     means = provide.Means(asked=toolchain, host=host, cache=cache, emit=emit, offline=offline)
     with store.guarded(cache):
-        at_once = policy.stores and not target and not llama_cpp
+        at_once = policy.stores and not target and not llama_cpp and not agreed
         if at_once and (kept := _without_tools(recipe, pin, policy, means)):
             return kept
         tree = _tree(llama_cpp, pin, means)
@@ -63,6 +66,8 @@ def provision(
         request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
         hardware = None if request.elsewhere else request.hardware
         want = _want(request.decide(heal.Course()), hardware, means)
+        if agreed:
+            agreed(want.plan)
         return _provision(request, want, policy, pin, offline=offline)
 
 

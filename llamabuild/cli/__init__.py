@@ -25,6 +25,7 @@ from llamabuild.cli import (  # noqa: F401 - each adds its commands
     wheel,
     why,
     work,
+    worker,
 )
 from llamabuild.cli.shared import main_group
 from llamabuild.errors import INTERRUPTED

@@ -6,7 +6,7 @@ in :mod:`llamabuild.host.cgroup`.
 
 from llamabuild.host.equipped import equipped
 from llamabuild.host.interface import Finished, Host, Limits, Memory, Service, signal_name
-from llamabuild.host.local import LocalHost, python
+from llamabuild.host.local import LocalHost, end_with, python
 from llamabuild.host.recorded import NOT_RECORDED, Answers, RecordedHost, Said
 from llamabuild.host.recording import RecordingHost
 
@@ -22,6 +22,7 @@ __all__ = [
     "RecordingHost",
     "Said",
     "Service",
+    "end_with",
     "equipped",
     "python",
     "signal_name",

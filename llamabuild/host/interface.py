@@ -12,10 +12,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a child may take: wall-clock ``seconds`` and address space in bytes (0 = no limit)."""
+    """What a child may take: wall-clock ``seconds`` and address space in bytes (0 = no limit).
+    ``grace`` are the seconds that a served child has to end by itself before it is killed."""
 
     seconds: float
     memory: int = 0
+    grace: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,9 @@ class Service(Protocol):
 
     def output(self) -> str:
         """What it has printed so far (stdout and stderr)."""
+
+    def news(self) -> list[str]:
+        """The lines that it has printed since this was last asked."""
 
 
 class Host(Protocol):

@@ -170,7 +170,7 @@ class LocalHost:
     ) -> Iterator[Service]:
         """See :meth:`Host.serve`. ``limits.seconds`` bounds the whole life of the child."""
         child = _popen(argv, env=env, cwd=None, stdin=subprocess.DEVNULL)
-        with child, _ended(child):
+        with child, _ended(child, limits.grace):
             _limit_memory(child.pid, limits.memory)
             yield _LocalService(child, limits.seconds)
 
@@ -192,6 +192,7 @@ class _LocalService:
         self._child = child
         self._deadline = time.monotonic() + seconds
         self._output: list[str] = []
+        self._told = 0
         assert child.stdout is not None
         self._drainer = threading.Thread(target=self._drain, args=(child.stdout,), daemon=True)
         self._drainer.start()
@@ -213,6 +214,32 @@ class _LocalService:
     def output(self) -> str:
         """See :meth:`Service.output`."""
         return "".join(self._output)
+
+    def news(self) -> list[str]:
+        """See :meth:`Service.news`."""
+        fresh = self._output[self._told :]
+        self._told += len(fresh)
+        return [line.rstrip("\r\n") for line in fresh]
+
+
+def end_with(parent: int) -> None:
+    """End this process as SIGTERM does when its parent, the process ``parent``, is gone: who is
+    killed cannot end its children. Only where there are signals and orphans (POSIX)."""
+    if os.name != "posix":
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOKS)
+        main = threading.main_thread().ident
+        if main:  # to the thread that waits for a compiler: any other would not wake it
+            signal.pthread_kill(main, signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+_LOOKS = 0.5
+"""Seconds between looks at who the parent is."""
 
 
 def python() -> str:
@@ -241,11 +268,16 @@ def _popen(
 
 
 @contextlib.contextmanager
-def _ended(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Whatever happens inside (Ctrl-C too), the child and its children are gone afterwards."""
+def _ended(child: subprocess.Popen[bytes], grace: float = 0.0) -> Iterator[None]:
+    """Whatever happens inside (Ctrl-C too), the child and its children are gone afterwards. With
+    ``grace`` seconds it can end its own children first, which may be in groups of their own."""
     try:
         yield
     finally:
+        if grace and child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(grace)
         if child.poll() is None:
             _kill_group(child)
 

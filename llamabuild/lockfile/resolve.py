@@ -8,6 +8,7 @@ from dataclasses import replace
 from llamabuild import heal, pins, plan
 from llamabuild.elsewhere import Target
 from llamabuild.errors import ConfigError, LockMismatch
+from llamabuild.host import Host
 from llamabuild.lockfile import wanted
 from llamabuild.lockfile.entries import Locked
 from llamabuild.model import Compiler, Pin, Plan, Recipe, Tool
@@ -26,13 +27,13 @@ _HINT = (
 )
 
 
-def parts(want: str, recorded: Recording | None, means: Means) -> tuple[Recipe, Target]:
+def parts(want: str, recorded: Recording | None, host: Host) -> tuple[Recipe, Target]:
     """What a target's words ask for: a recipe, and the machine that it is for, which is
     ``recorded`` where they name one. Raises ConfigError for words that are not understood."""
     parsed = wanted.parse(want)
     if parsed.machine and recorded is None:
         raise ConfigError(f"target {want!r} lacks its recorded machine", "Lock it again.")
-    machine = recorded or wanted.machine(parsed, means.host)
+    machine = recorded or wanted.machine(parsed, host)
     return wanted.recipe(parsed), Target(machine=machine)
 
 
@@ -41,7 +42,7 @@ def planned(want: str, recorded: Recording | None, pin: Pin, means: Means) -> Pl
 
     Raises ConfigError, UnsupportedHardware, ToolMissing, FetchError and what else planning does.
     """
-    recipe, target = parts(want, recorded, means)
+    recipe, target = parts(want, recorded, means.host)
     return requested(recipe, pin, target, means, None).decide(heal.Course())
 
 

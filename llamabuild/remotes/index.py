@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -167,8 +167,10 @@ def add(
     signer: Signer | None,
     *,
     now: dt.datetime,
+    once: bool = False,
 ) -> Snapshot:
-    """Make artifacts known that are there already. Others may do the same at the same time: each
+    """Make artifacts known that are there already; with ``once`` none whose key another artifact
+    has already. Others may do the same at the same time: each
     version is written once, and who comes second goes on from it. Without a ``signer`` the store
     stays unsigned.
 
@@ -179,7 +181,8 @@ def add(
         shards, count = (dict(state.shards), state.count) if state else ({}, 0)
         for group, new in rows_by_group.items():
             known = {row.id: row for row in (rows(shared, state, group) if state else ())}
-            merged = known | {row.id: _joined(row, known.get(row.id)) for row in new}
+            wanted = _first(new, known) if once else new
+            merged = known | {row.id: _joined(row, known.get(row.id)) for row in wanted}
             shards[group] = _put(shared, group, merged.values())
             count += len(merged) - len(known)
         return shards, count
@@ -206,6 +209,12 @@ def drop(
         return shards, count
 
     return _changed(shared, shrunk, signer, now)
+
+
+def _first(new: Iterable[Row], known: Mapping[str, Row]) -> Iterator[Row]:
+    """Those that are known by their id, or whose key nobody has."""
+    taken = {row.key for row in known.values()}
+    return (row for row in new if row.id in known or row.key not in taken)
 
 
 def _joined(row: Row, known: Row | None) -> Row:

@@ -30,8 +30,10 @@ def push(
     emit: Emit,
     *,
     now: dt.datetime,
+    once: bool = False,
 ) -> int:
-    """Publish artifacts whose folders are ready; returns how many bytes were sent.
+    """Publish artifacts whose folders are ready; returns how many bytes were sent. With ``once``
+    an artifact for whose key the store has another one by then is not listed.
 
     Raises ConfigError for a store that can only be read, FetchError when it cannot be written, and
     IntegrityError when what it says of itself is not to be believed.
@@ -48,7 +50,7 @@ def push(
     for artifact in artifacts:
         row = _described(shared, artifact, signer)
         groups.setdefault(matching.group(artifact.manifest.plan), []).append(row)
-    index.add(shared, groups, signer, now=now)
+    index.add(shared, groups, signer, now=now, once=once)
     sent += _files(shared, artifacts, silent)  # what a janitor took away before they were listed
     emit(StepEnded(name="push", seconds=0, detail=f"{sent} bytes sent"))
     return sent

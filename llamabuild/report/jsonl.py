@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, TextIO
+from typing import Any, Final, TextIO, get_args
+
+import msgspec
 
 from llamabuild.errors import LlamabuildError
 from llamabuild.events import Event
@@ -20,8 +22,7 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         """See :class:`llamabuild.report.Reporter`."""
-        fields = {one.name: getattr(event, one.name) for one in dataclasses.fields(event)}
-        self._say(event_name(type(event).__name__), fields)
+        print(line(event), file=self._stream, flush=True)
 
     def failed(self, error: LlamabuildError) -> None:
         """See :class:`llamabuild.report.Reporter`."""
@@ -36,8 +37,22 @@ class JsonLines:
         self._stream.flush()
 
     def _say(self, name: str, fields: dict[str, Any]) -> None:
-        line = encode({"v": JSON_VERSION, "event": name}, fields)
-        print(line, file=self._stream, flush=True)
+        print(_line(name, fields), file=self._stream, flush=True)
+
+
+def line(event: Event) -> str:
+    """An event as a line.
+
+    >>> from llamabuild.events import Noticed
+    >>> line(Noticed(message="so"))
+    '{"v":1,"event":"noticed","message":"so"}'
+    """
+    fields = {one.name: getattr(event, one.name) for one in dataclasses.fields(event)}
+    return _line(event_name(type(event).__name__), fields)
+
+
+def _line(name: str, fields: dict[str, Any]) -> str:
+    return encode({"v": JSON_VERSION, "event": name}, fields)
 
 
 def event_name(class_name: str) -> str:
@@ -47,3 +62,29 @@ def event_name(class_name: str) -> str:
     ('step_started', 'healed')
     """
     return re.sub(r"(?<!^)(?=[A-Z])", "_", class_name).lower()
+
+
+class _Line(msgspec.Struct):
+    v: int
+    event: str
+
+
+_CLASSES: Final = {event_name(one.__name__): one for one in get_args(Event)}
+
+
+def parse(text: str) -> Event | None:
+    """The event of a line; None for a line that is none, or of another version.
+
+    >>> parse('{"v":1,"event":"noticed","message":"so"}'), parse("so")
+    (Noticed(message='so'), None)
+    """
+    if not text.startswith('{"v":'):
+        return None
+    try:
+        head = msgspec.json.decode(text, type=_Line)
+        if head.v != JSON_VERSION or head.event not in _CLASSES:
+            return None
+        found: Event = msgspec.json.decode(text, type=_CLASSES[head.event])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return found

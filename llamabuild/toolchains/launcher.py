@@ -14,6 +14,7 @@ from typing import Final
 
 from llamabuild.host import Host, Limits
 from llamabuild.model import Compiler, Tool
+from llamabuild.toolchains import sccache
 
 _LIMITS: Final = Limits(seconds=30)
 _BASE: Final = "CCACHE_BASEDIR"
@@ -57,9 +58,8 @@ def tried(tool: Tool | None, compiler: Compiler, *, host: Host, scratch: Path) -
         cwd=scratch,
     )
     if ended.code != 0:
-        said = (ended.err or ended.out).strip().splitlines()
-        why = "it did not answer in time" if ended.timed_out else said[-1] if said else "it failed"
-        return Launcher(doubt=f"{tool.name} is not used: {why}")
+        why = "it did not answer in time" if ended.timed_out else _said(ended.err or ended.out)
+        return Launcher(doubt=f"{tool.name} is not used: {sccache.redacted(why, host.environ)}")
     if notes.exists() and set(notes.read_text().split()) & set(_BROKEN):
         return Launcher(
             path=tool.path,
@@ -67,3 +67,13 @@ def tried(tool: Tool | None, compiler: Compiler, *, host: Host, scratch: Path) -
             doubt=f"{tool.name} cannot reach its remote storage and goes on without it",
         )
     return Launcher(path=tool.path)
+
+
+def _said(text: str) -> str:
+    """What is telling in what it said: the line of the error, which advice may follow.
+
+    >>> _said("sccache: error: Server startup failed\\n\\nRun with SCCACHE_LOG=debug")
+    'sccache: error: Server startup failed'
+    """
+    lines = text.strip().splitlines()
+    return next((line for line in lines if "error:" in line), lines[-1] if lines else "it failed")
