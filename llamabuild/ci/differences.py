@@ -7,28 +7,10 @@ from collections.abc import Iterator
 from llamabuild import plan as planning
 from llamabuild.ci.cells import Cell
 from llamabuild.errors import LockMismatch
-from llamabuild.model import Compiler, Plan, Tool
+from llamabuild.lockfile.resolve import compiler_in_words, tool_in_words
+from llamabuild.model import Plan
 
 _SHOWN = 12
-
-
-def compiler_words(compiler: Compiler) -> str:
-    """A compiler as lock files name it: what of it is in a key.
-
-    >>> compiler_words(Compiler(family="gcc", version="12.2.0", target="x86_64-linux-gnu",
-    ...     cc="gcc", cxx="g++", digest="0123456789abcdef"))
-    'gcc 12.2.0 x86_64-linux-gnu 0123456789ab'
-    """
-    return f"{compiler.family} {compiler.version} {compiler.target} {compiler.digest[:_SHOWN]}"
-
-
-def tool_words(tool: Tool) -> str:
-    """A tool as lock files name it.
-
-    >>> tool_words(Tool(name="cmake", version="3.31.6", path="/usr/bin/cmake"))
-    'cmake 3.31.6'
-    """
-    return " ".join(word for word in (tool.name, tool.version, tool.digest[:_SHOWN]) if word)
 
 
 def check(cell: Cell, decided: Plan) -> None:
@@ -49,13 +31,13 @@ def check(cell: Cell, decided: Plan) -> None:
 
 def differences(cell: Cell, decided: Plan) -> Iterator[str]:
     """What is known to differ, a sentence each. What the lock file does not say is not compared."""
-    mine = compiler_words(decided.compiler)
+    mine = compiler_in_words(decided.compiler)
     if cell.compiler and mine != cell.compiler:
         yield f"compiler: {mine} here, {cell.compiler} there"
     if cell.sysroot and decided.sysroot != cell.sysroot:
         yield f"C library: {decided.sysroot or 'none'} here, {cell.sysroot} there"
     if cell.tools:
-        yield from _tools(cell.tools, tuple(tool_words(one) for one in decided.tools))
+        yield from _tools(cell.tools, tuple(tool_in_words(one) for one in decided.tools))
     if cell.os and decided.system != cell.os:
         yield f"system: {decided.system} here, {cell.os} there"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llamabuild import provide
 from llamabuild.ci import differences, offers
@@ -22,7 +22,8 @@ from llamabuild.ci.outcomes import ADOPTED, BUILT, THERE, Hits, Outcome, Word
 from llamabuild.errors import ConfigError, LockMismatch, UnsupportedHardware
 from llamabuild.events import Emit, Event, Noticed, StepStarted
 from llamabuild.host import Host
-from llamabuild.model import Artifact, Pin
+from llamabuild.lockfile import resolve
+from llamabuild.model import Artifact
 from llamabuild.toolchains import sccache
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from llamabuild.trust.keys import Signer
 
 Stores = Callable[[], Iterable["Shared"]]
-_AGAIN: Final = "Lock again (`llamabuild lock`), or use the llamabuild that locked it."
 
 
 class Make(Protocol):
@@ -82,7 +82,7 @@ def work(
             f"{cell.name} needs a machine with {', '.join(lacks)}; this one has none",
             "`llamabuild worker offer` says what a machine offers.",
         )
-    pin_of(cell)
+    resolve.pin_of(cell.pin, cell.sha256)
     if publishing:
         _reachable(publishing)
     steps = _Steps(emit)
@@ -155,13 +155,12 @@ def made(
 ) -> Artifact:
     """The artifact of a cell, for the machine that its words name."""
     from llamabuild import pipeline
-    from llamabuild.lockfile import resolve
     from llamabuild.reuse import Policy
 
     recipe, target = resolve.parts(cell.want, cell.machine, host)
     return pipeline.provision(
         recipe,
-        pin_of(cell),
+        resolve.pin_of(cell.pin, cell.sha256),
         host=host,
         cache=cache,
         emit=emit,
@@ -171,23 +170,6 @@ def made(
         policy=Policy(reuse="exact", stores=stores),
         agreed=partial(differences.check, cell),
     )
-
-
-def pin_of(cell: Cell) -> Pin:
-    """The source of a cell. Raises LockMismatch when this llamabuild has another one by that name,
-    or none."""
-    from llamabuild import pins
-
-    known = pins.load_pins().get(cell.pin)
-    if known is None:
-        said = f"this llamabuild has no pin {cell.pin!r}"
-    elif known.sha256 != cell.sha256:
-        said = f"the archive of {cell.pin} is {known.sha256[:12]} here, {cell.sha256[:12]} there"
-    elif known.commit != cell.commit:
-        said = f"llama.cpp of {cell.pin} is {known.commit} here, {cell.commit} there"
-    else:
-        return known
-    raise LockMismatch(f"{cell.name}: {said}", _AGAIN, differences=(said,))
 
 
 def _same(cell: Cell, artifact: Artifact) -> None:

@@ -58,21 +58,31 @@ def locked(one: Locked, decided: Plan, variant: str) -> Locked:
         variant=variant,
         fingerprint=decided.fingerprint,
         key=key,
-        compiler=in_words(decided.compiler),
+        compiler=compiler_in_words(decided.compiler),
         sysroot=decided.sysroot,
-        tools=tuple(map(_named, decided.tools)),
+        tools=tuple(map(tool_in_words, decided.tools)),
         artifact=one.artifact if same else "",
         wheel=one.wheel if same else "",
     )
 
 
-def in_words(compiler: Compiler) -> str:
-    """A compiler with the beginning of its digest: two of one version may be made of other
-    files."""
-    return f"{compiler.family} {compiler.version} {compiler.target} {compiler.digest[:12]}".strip()
+def compiler_in_words(compiler: Compiler) -> str:
+    """A compiler as lock files name it, with the beginning of its digest: two of one version may be
+    made of other files.
+
+    >>> compiler_in_words(Compiler(family="gcc", version="12.2.0", target="x86_64-linux-gnu",
+    ...     cc="gcc", cxx="g++", digest="0123456789abcdef"))
+    'gcc 12.2.0 x86_64-linux-gnu 0123456789ab'
+    """
+    return f"{compiler.family} {compiler.version} {compiler.target} {compiler.digest[:12]}"
 
 
-def _named(tool: Tool) -> str:
+def tool_in_words(tool: Tool) -> str:
+    """A tool as lock files name it.
+
+    >>> tool_in_words(Tool(name="cmake", version="3.31.6", path="/usr/bin/cmake"))
+    'cmake 3.31.6'
+    """
     return " ".join(word for word in (tool.name, tool.version, tool.digest[:12]) if word)
 
 
@@ -82,16 +92,16 @@ def pin_of(name: str, sha256: str) -> Pin:
     known = pins.load_pins()
     found = known.get(name)
     if found is None:
-        raise LockMismatch(
-            f"this llamabuild knows no source {name}; it has {', '.join(known)}",
-            "Update llamabuild, or renew the lock file: llamabuild lock --upgrade",
-        )
-    if found.sha256 != sha256:
-        raise LockMismatch(
-            f"the source {name} is locked with {sha256[:12]}, here it has {found.sha256[:12]}",
-            "Use the llamabuild that locked it, or renew: llamabuild lock --upgrade",
-        )
-    return found
+        said = f"this llamabuild has no source {name!r}"
+    elif found.sha256 != sha256:
+        said = f"the archive of {name} is {found.sha256[:12]} here, {sha256[:12]} there"
+    else:
+        return found
+    raise LockMismatch(
+        said,
+        "Use the llamabuild that locked it, or renew: llamabuild lock --upgrade",
+        differences=(said,),
+    )
 
 
 def differences(name: str, was: Locked, now: Locked) -> tuple[str, ...]:

@@ -7,28 +7,16 @@ emulated processors. It compiles for the better part of an hour: ``make e2e-whee
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
-import tarfile
-import threading
-import zipfile
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llamabuild import proving, store
-from llamabuild.events import silent
 from llamabuild.host import LocalHost
-from llamabuild.model import Artifact, Build
 from tests.e2e.conftest import Run
 
 pytestmark = [

@@ -100,7 +100,7 @@ def test_signed_with_the_key_of_this_machine(works: Works, file: str, tmp_path: 
         ({"key": "0" * 64, "tools": ("cmake 3.1",)}, "cmake 3.1 there"),
         ({"sha256": "1" * 64}, "111111111111 there"),
         ({"commit": "fffffff"}, "fffffff there"),
-        ({"pin": "other"}, "no pin 'other'"),
+        ({"pin": "other"}, "no source 'other'"),
     ],
 )
 def test_what_differs_from_the_lock_file_is_named_and_nothing_is_made(

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from llamabuild import plan, provide, recipes
-from llamabuild.ci import cells, differences
+from llamabuild import plan, provide
+from llamabuild.ci import cells
 from llamabuild.ci.cells import Cell
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
+from llamabuild.lockfile import resolve
 from llamabuild.model import Pin
 from tests import standin
 
@@ -34,7 +35,7 @@ class Works:
     pins: Mapping[str, Pin]
 
     def cell(
-        self, name: str, want: str = "cpu-native", pin: str = "standin", **changes: Any
+        self, name: str, want: str = "cpu-portable", pin: str = "standin", **changes: Any
     ) -> Cell:
         """A cell of this machine, locked as it is."""
         decided = self.planned(want, pin)
@@ -50,17 +51,16 @@ class Works:
             os=system,
             arch=arch,
             variant="cpu",
-            compiler=differences.compiler_words(decided.compiler),
+            compiler=resolve.compiler_in_words(decided.compiler),
             sysroot=decided.sysroot,
-            tools=tuple(differences.tool_words(one) for one in decided.tools),
+            tools=tuple(resolve.tool_in_words(one) for one in decided.tools),
             needs=(system, arch),
         )
         return replace(made, **changes)
 
     def planned(self, want: str, pin: str) -> Any:
         means = provide.Means(asked="auto", host=LocalHost(), cache=self.folder, emit=silent)
-        recipe = recipes.load(want, ("cpu", "cuda", "vulkan"))
-        return plan.plan(recipe, self.pins[pin], *provide.look(recipe, means))
+        return resolve.planned(want, None, self.pins[pin], means)
 
     def environment(self, **more: str) -> dict[str, str]:
         """In which the program takes the stand-in for the pinned source."""
