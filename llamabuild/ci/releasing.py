@@ -1,4 +1,4 @@
-"""From a lock file to an index: the artifacts that were locked, as released wheels.
+"""From a lock file to wheels: the artifacts that were locked, released.
 
 Every target goes its own way: what one of them lacks keeps no other back, and running it again does
 only what is left.
@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from llamabuild import digest, index, release, remotes, store
+from llamabuild import digest, release, remotes, store
 from llamabuild.errors import FetchError, IntegrityError, LlamabuildError, LockMismatch
 from llamabuild.events import Emit, Warned
 from llamabuild.host import Host
 from llamabuild.lockfile.entries import Lock, Locked
 from llamabuild.model import Artifact
-from llamabuild.store.work import workdir
 
 if TYPE_CHECKING:
     from llamabuild.remotes import Shared
@@ -31,11 +30,11 @@ _CHANGED: Final = "Something that makes wheels has changed: llamabuild lock --up
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """What came of it: the lock file with the wheels, what is in the index, and by target what
-    could not be released, with the reason."""
+    """What came of it: the lock file with the artifacts and the wheels, the wheels themselves, and
+    by target what could not be released, with the reason."""
 
     lock: Lock
-    published: index.Published
+    wheels: tuple[Path, ...]
     failed: Mapping[str, LlamabuildError]
 
 
@@ -52,50 +51,43 @@ class Terms:
     bundle: bool = False
 
 
-def publish(lock: Lock, top: Path, terms: Terms, *, replacing: bool = False) -> Released:
-    """Make the wheels of all targets and add them to the index in the folder ``top``.
-
-    A target without an artifact, or whose wheel does not pass the gates, is left out. Raises
-    ConfigError for a folder that is something else, StoreError and DiskFull.
-    """
+def make(lock: Lock, out: Path, terms: Terms) -> Released:
+    """Make the wheels of all targets in folders of ``out``. One without an artifact, or whose wheel
+    does not pass the gates, is left out."""
     failed: dict[str, LlamabuildError] = {}
     done: dict[str, _Made] = {}
     targets = []
-    with workdir(terms.cache) as work:
-        known = _known(lock, terms)
-        for one in lock.targets:
-            try:
-                made = done.get(one.key) or _wheel(one, known, work, terms)
-            except LlamabuildError as error:
-                failed[one.name] = error
-                targets.append(one)
-                continue
-            done[one.key] = made
-            targets.append(replace(one, artifact=made.artifact, wheel=digest.of_file(made.wheel)))
-        published = index.publish(
-            top,
-            [one.wheel for one in done.values()],
-            check=index.minimal,  # every gate was passed when it was made
-            now=dt.datetime.now(tz=dt.timezone.utc),
-            replace=replacing,
-            emit=terms.emit,
-        )
-    return Released(lock=replace(lock, targets=tuple(targets)), published=published, failed=failed)
+    known = _known(lock, terms)
+    for one in lock.targets:
+        try:
+            made = done.get(one.key) or _wheel(one, known, out, terms)
+        except LlamabuildError as error:
+            failed[one.name] = error
+            targets.append(one)
+            continue
+        done[one.key] = made
+        targets.append(replace(one, artifact=made.artifact, wheel=made.sha256))
+    return Released(
+        lock=replace(lock, targets=tuple(targets)),
+        wheels=tuple(one.wheel for one in done.values()),
+        failed=failed,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
     artifact: str
     wheel: Path
+    sha256: str
 
 
-def _wheel(one: Locked, known: Mapping[str, Sequence[_Place]], work: Path, terms: Terms) -> _Made:
+def _wheel(one: Locked, known: Mapping[str, Sequence[_Place]], out: Path, terms: Terms) -> _Made:
     """The released wheel of a target, in a folder of its own. Raises LockMismatch when there is no
     artifact, or another wheel comes out than was locked, and what releasing raises."""
     artifact = _artifact(one, known.get(one.key, ()), terms)
     wheel = release.make(
         artifact,
-        out=work / artifact.id[:24],
+        out=out / artifact.id[:24],
         cache=terms.cache,
         host=terms.host,
         emit=terms.emit,
@@ -106,7 +98,7 @@ def _wheel(one: Locked, known: Mapping[str, Sequence[_Place]], work: Path, terms
     if one.wheel and one.artifact == artifact.id and one.wheel != made:
         said = f"its wheel was locked with sha256 {one.wheel[:12]}, and is {made[:12]} now"
         raise LockMismatch(f"{one.name}: {said}", _CHANGED, differences=(said,))
-    return _Made(artifact.id, wheel)
+    return _Made(artifact.id, wheel, made)
 
 
 # --- where artifacts are -------------------------------------------------------------------------
