@@ -130,8 +130,9 @@ def level(name: str, arch: str) -> Row | None:
 def lacking(name: str, arch: str, features: Iterable[Feature]) -> tuple[str, ...]:
     """What a machine with ``features`` lacks of a level; nothing for a recipe's other words.
 
-    >>> lacking("x86-64-v3", "x86_64", [Feature(name="sse4_2", advertised=True, enabled=True)])
-    ('avx', 'f16c', 'fma', 'avx2', 'bmi2')
+    >>> has = Feature(name="sse4_2", advertised=True, enabled=True, executed=True)
+    >>> lacking("x86-64-v3", "x86_64", [has]), lacking("native", "x86_64", [])
+    (('avx', 'f16c', 'fma', 'avx2', 'bmi2'), ())
     """
     row = level(name, arch)
     usable = {one.name for one in features if one.usable}

@@ -93,7 +93,7 @@ def setup(
     progress: str,
 ) -> None:
     """Make llama.cpp and llama-cpp-python for this machine, proved, and say where they are."""
-    from llamabuild import pipeline, report, reproving
+    from llamabuild import report, reproving
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
@@ -104,9 +104,7 @@ def setup(
                 "Install the wheel there: `pip install` with the file in the artifact's wheel/.",
             )
         if not target:
-            pipeline.check_level(load_recipe(recipe), use.host)
-        if into:
-            _check_environment(into, use)
+            _check(recipe, into, use)
         means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
         artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         if into:
@@ -119,11 +117,14 @@ def setup(
         click.echo(report.to_json(artifact) if as_json else pages.artifact_page(artifact))
 
 
-def _check_environment(folder: Path, use: Settings) -> None:
-    """A wrong --into is said before anything is compiled."""
-    from llamabuild import wheels
+def _check(recipe: str, into: Path | None, use: Settings) -> None:
+    """A wrong --into, or a level that is not for this machine, is said before anything is
+    compiled."""
+    from llamabuild import pipeline, wheels
 
-    wheels.interpreter_of(folder.absolute(), use.host)
+    pipeline.check_level(load_recipe(recipe), use.host)
+    if into:
+        wheels.interpreter_of(into.absolute(), use.host)
 
 
 def _target(machine: Path | None, runner: str | None) -> Target | None:
