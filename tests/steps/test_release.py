@@ -374,7 +374,8 @@ def test_libraries_are_put_in(tmp_path: Path) -> None:
     assert [re.sub(r"-[0-9a-f]{8}", "", one.partition(".so")[0]) for one in inside] == ["libgomp"]
     assert run_in(site, "import llama_cpp").returncode == 0
     bill = json.loads(next(site.glob("*.dist-info/sboms/llamabuild.cdx.json")).read_text())
-    assert inside[0] in [one["name"] for one in bill["components"]]
+    said = next(one for one in bill["components"] if one["name"] == inside[0])
+    assert said["licenses"] == [{"expression": "GPL-3.0-or-later WITH GCC-exception-3.1"}]
     maps = "import llama_cpp; print(open('/proc/self/maps').read())"
     assert "llama_cpp_python.libs/libgomp" in run_in(site, maps).stdout
 
