@@ -13,6 +13,7 @@ from llamabuild.cli.shared import Settings, main_group, settings, shared
 from llamabuild.errors import ConfigError, Refused
 
 if TYPE_CHECKING:
+    from llamabuild.model import Artifact
     from llamabuild.release.gates import Verdict
     from llamabuild.trust.keys import Signer
     from llamabuild.wheels.about import About
@@ -70,32 +71,41 @@ def wheel_make(
     Nothing is compiled. A wheel appears only when it passes every gate; the others are made all the
     same, and the exit code is 13. They are signed when there is a key (`llamabuild trust new`).
     """
-    from llamabuild import release, report
+    from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        signer, made, reasons = _signer(use), list[Path](), list[str]()
-        for one in _chosen(use, names):
-            try:
-                made.append(
-                    release.make(
-                        one,
-                        out=out.absolute(),
-                        cache=use.cache,
-                        host=use.host,
-                        emit=use.reporter,
-                        bundle=bundle_runtime,
-                        local=local,
-                        signer=signer,
-                    )
-                )
-            except Refused as error:
-                use.reporter.failed(error)
-                reasons += error.reasons
+        made, reasons = _made(use, names, out.absolute(), bundle=bundle_runtime, local=local)
         if made and not (as_json and reasons):
             said = {"wheels": [str(path) for path in made]}
             page = "\n".join(map(str, made))
             click.echo(report.to_json(said, "wheel") if as_json else page)
         _end(reasons, len(made))
+
+
+def _made(
+    use: Settings, names: tuple[str, ...], out: Path, *, bundle: bool, local: bool
+) -> tuple[list[Path], list[str]]:
+    """The wheels that passed, and why the others were refused."""
+    from llamabuild import release
+
+    signer, made, reasons = _signer(use), list[Path](), list[str]()
+    for one in _chosen(use, names):
+        try:
+            wheel = release.make(
+                one,
+                out=out,
+                cache=use.cache,
+                host=use.host,
+                emit=use.reporter,
+                bundle=bundle,
+                local=local,
+                signer=signer,
+            )
+            made.append(wheel)
+        except Refused as error:
+            use.reporter.failed(error)
+            reasons += error.reasons
+    return made, reasons
 
 
 def _end(reasons: Sequence[str], made: int) -> None:
@@ -104,7 +114,7 @@ def _end(reasons: Sequence[str], made: int) -> None:
         raise Refused(said, "Every reason stands above.", reasons=tuple(reasons))
 
 
-def _chosen(use: Settings, names: tuple[str, ...]) -> list[Any]:
+def _chosen(use: Settings, names: tuple[str, ...]) -> list[Artifact]:
     """The artifacts of these names, each once, or all; with their folders ready."""
     from llamabuild import store
 

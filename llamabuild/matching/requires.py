@@ -74,7 +74,7 @@ def measured(plan: Plan, inventory: Inventory) -> Requires:
     if not any(KERNELS.fullmatch(one.name) for one in files):
         why = "what its libraries for the CPU are: the plan stands for them"
         return replace(before, unknown=(*inventory.unread, why))
-    libraries = needed(files, plan.system)
+    libraries = outside(files, plan.system)
     asked = _drivers(libraries, plan)
     codes, blind = _codes(files, plan)
     common = [one for one in files if not VARIANT.fullmatch(one.name)]
@@ -114,7 +114,7 @@ def _own(files: Iterable[Binary]) -> frozenset[str]:
     return frozenset(name for one in files for name in (one.name, one.elf.soname))
 
 
-def needed(files: Sequence[Binary], system: str) -> tuple[str, ...]:
+def outside(files: Sequence[Binary], system: str) -> tuple[str, ...]:
     """The libraries that files need from outside, on an operating system. Windows does not tell
     capital letters from small ones."""
     fold = str.lower if system == "windows" else str

@@ -12,7 +12,7 @@ from llamabuild.audit import Binary, elf
 from llamabuild.audit.planned import KERNELS, VARIANT, with_implied
 from llamabuild.audit.versions import numbers
 from llamabuild.backends import BACKENDS, cpu_sets
-from llamabuild.matching.requires import needed, versions
+from llamabuild.matching.requires import outside, versions
 from llamabuild.release import labels, tags
 from llamabuild.release.labels import TABLE
 from llamabuild.release.opened import Opened
@@ -151,7 +151,7 @@ def toolkit(one: Opened) -> Iterator[str]:
         version = dict(one.about.requires.toolkits).get(name, "")
         if named and version and labels.toolkit_word(word, version) != named:
             yield f"the label says {named}, the toolkit was {version}"
-        for library in needed(one.inventory.binaries, one.about.requires.os) if named else ():
+        for library in outside(one.inventory.binaries, one.about.requires.os) if named else ():
             major = _major(library, TABLE["majors"].get(name, ()))
             if major and not named.startswith(f"{word}{major}"):
                 yield f"the label says {named}, and {library} is needed"
@@ -179,7 +179,7 @@ def requires(one: Opened) -> Iterator[str]:
     for family in sorted(again.keys() | known.keys() - {"macOS"}):
         if again.get(family) != known.get(family):
             yield f"it requires {family} {again.get(family)}, and says {known.get(family)}"
-    found = set(needed(files, said.os))
+    found = set(outside(files, said.os))
     for name in sorted(found ^ set(said.libraries)):
         yield f"{name} is {'needed and not named' if name in found else 'named and not needed'}"
     if any(file.elf.sections for file in files) and _codes(one) != set(said.device_code):

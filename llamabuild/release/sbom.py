@@ -12,6 +12,7 @@ import json
 import mmap
 import uuid
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -158,9 +159,12 @@ def _declared(text: str) -> dict[str, Any]:
 
 def _file(path: Path) -> dict[str, Any]:
     known = digest.of_file(path)
+    fits = (row["licence"] for row in TABLE["inside"] if fnmatchcase(path.name, row["library"]))
+    licences = [{"expression": licence} for licence in fits]
     return {
         "type": "file",
         "bom-ref": f"{path.name}:{known[:16]}",
         "name": path.name,
+        **({"licenses": licences[:1]} if licences else {}),
         "hashes": [{"alg": "SHA-256", "content": known}],
     }

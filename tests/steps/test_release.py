@@ -374,29 +374,55 @@ def test_libraries_are_put_in(tmp_path: Path) -> None:
     assert [re.sub(r"-[0-9a-f]{8}", "", one.partition(".so")[0]) for one in inside] == ["libgomp"]
     assert run_in(site, "import llama_cpp").returncode == 0
     bill = json.loads(next(site.glob("*.dist-info/sboms/llamabuild.cdx.json")).read_text())
-    assert inside[0] in [one["name"] for one in bill["components"]]
+    said = next(one for one in bill["components"] if one["name"] == inside[0])
+    assert said["licenses"] == [{"expression": "GPL-3.0-or-later WITH GCC-exception-3.1"}]
     maps = "import llama_cpp; print(open('/proc/self/maps').read())"
     assert "llama_cpp_python.libs/libgomp" in run_in(site, maps).stdout
 
 
-def test_a_runtime_that_is_a_dependency_is_required_or_inside(tmp_path: Path) -> None:
-    """A toy of CUDA's runtime: required from outside, or put in and no longer required."""
+@pytest.mark.skipif(not PATCHELF, reason="patchelf is not installed")
+def test_a_runtime_is_required_or_inside(tmp_path: Path) -> None:
+    """A toy of CUDA's runtime: required as a distribution, or put in and no longer required."""
     home = tmp_path / "cuda"
-    (home / "bin").mkdir(parents=True)
-    (home / "lib").mkdir()
-    toy = toywheels.library(home / "lib", "cudart", "-Wl,-soname,libcudart.so.13", source="int c;")
-    toy.rename(home / "lib" / "libcudart.so.13")
-    (home / "lib" / "libcudart.so").symlink_to("libcudart.so.13")
+    for name in ("bin", "lib"):
+        (home / name).mkdir(parents=True)
+    toywheels.library(home / "lib", "cudart", "-Wl,-soname,libcudart.so.13", source="int c;")
+    (home / "lib" / "libcudart.so").rename(home / "lib" / "libcudart.so.13")
+    needed = "nvidia-cublas>=13,<14"
     tools = (
         Tool(name="nvcc", version="13.0.88", path=f"{home}/bin/nvcc", backend="cuda"),
-        Tool(name="cuda-wheels", version="", backend="cuda", requires=("nvidia-cublas>=13,<14",)),
+        Tool(name="cuda-wheels", version="", backend="cuda", requires=(needed,)),
     )
     asked = replace(toywheels.wanted("fat"), backends=("cuda", "cpu"), tools=tools)
-    (tmp_path / "a").mkdir()
-    with pytest.raises(Refused) as caught:  # nobody proved it on such a GPU, and it does not say so
-        made(tmp_path / "a", f"-L{home}/lib", "-lcudart", asked=asked, bundle=True)
-    assert [one for one in caught.value.reasons if one.startswith("proof: cuda")]
-    assert not [one for one in caught.value.reasons if not one.startswith(("proof", "requires"))]
+    one = toywheels.artifact(
+        tmp_path, f"{home}/lib/libcudart.so.13", asked=asked, needed=needed, unrun=("cuda",)
+    )
+    for bundle, name in ((False, "cu130"), (True, "cu130.whole")):
+        wheel = release.make(
+            one,
+            out=tmp_path / "out",
+            cache=store.open_root(tmp_path / "cache"),
+            host=HOST,
+            emit=silent,
+            bundle=bundle,
+        )
+        assert f"+{name}.lb3f9a1c2d-py3-none-manylinux" in wheel.name
+        tree = tmp_path / name
+        inside = archive.unpack(wheel, tree)
+        text = next(tree.glob("*.dist-info/METADATA")).read_text()
+        assert ("nvidia-cublas" in text) is not bundle
+        assert any("libcudart-" in one for one in inside) is bundle
+        about = abouts.read(wheel)
+        assert about is not None
+        assert ("libcudart.so.13" in about.requires.libraries) is not bundle
+
+
+def test_what_was_not_proved_has_to_be_said(tmp_path: Path) -> None:
+    asked = replace(toywheels.wanted("fat"), backends=("vulkan", "cpu"))
+    with pytest.raises(Refused) as caught:
+        made(tmp_path, asked=asked)
+    assert [one.partition(" was not")[0] for one in caught.value.reasons] == ["proof: vulkan"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_signature_beside_it(tmp_path: Path) -> None:

@@ -68,7 +68,13 @@ def wanted(cpu: str = "portable") -> Plan:
     )
 
 
-def artifact(folder: Path, *options: str, asked: Plan | None = None, init: str = INIT) -> Artifact:
+def artifact(
+    folder: Path,
+    *options: str,
+    asked: Plan | None = None,
+    needed: str = "",
+    unrun: tuple[str, ...] = (),
+) -> Artifact:
     """An artifact whose wheel holds three libraries; ``options`` are those of the last two."""
     libraries = folder / "made"
     libraries.mkdir(parents=True)
@@ -78,10 +84,11 @@ def artifact(folder: Path, *options: str, asked: Plan | None = None, init: str =
     info = "llama_cpp_python-1.2.3+lb3f9a1c2d.dist-info"
     wheel = folder / "artifact" / "wheel" / f"{info[:-10]}-py3-none-linux_x86_64.whl"
     wheel.parent.mkdir(parents=True)
+    extra = "License: MIT\n" + (f"Requires-Dist: {needed}\n" if needed else "")
     texts = {
-        "llama_cpp/__init__.py": init,
+        "llama_cpp/__init__.py": INIT,
         "llama_cpp/_ctypes_extensions.py": LOADER,
-        f"{info}/METADATA": METADATA,
+        f"{info}/METADATA": METADATA.replace("License: MIT\n", extra),
         f"{info}/WHEEL": WHEEL,
         f"{info}/licenses/LICENSE.md": "MIT License\n",
     }
@@ -96,6 +103,6 @@ def artifact(folder: Path, *options: str, asked: Plan | None = None, init: str =
     said = replace(
         manifest(KEY, store.hashes(path)),
         plan=asked or wanted(),
-        proof=replace(proof(), device="CPU: a toy"),
+        proof=replace(proof(*unrun), device="CPU: a toy"),
     )
     return Artifact(key=KEY, id="d" * 64, path=path, manifest=said)
