@@ -1,9 +1,9 @@
-"""How long an index with 2,000 wheels takes to get one more, to be looked at and to be read. Nothing
-is asserted.
+"""How long an index with 2,000 wheels takes to get one more, to be looked at and to be read.
+Nothing is asserted.
 
 Two indexes: all wheels in one variant (the longest page that there can be), and 20 variants with
-100 wheels each. The wheels are small: a large one adds the time to copy, hash and flush it, which is
-measured apart. "The command" is a process of its own, with all that it imports.
+100 wheels each. The wheels are small: a large one adds the time to copy, hash and flush it, which
+is measured apart. "The command" is a process of its own, with all that it imports.
 """
 
 from __future__ import annotations
@@ -63,9 +63,8 @@ def measure(name: str, variants: int, scratch: Path) -> None:
     print(f"{WHEELS} wheels in {variants} variants:")
     report("all of them, at once", [took(lambda: publish(top, wheels))])
     page = folder.place(top, "cpu.t0", "index.html").stat().st_size
-    print(
-        f"  a page has {page:,} bytes, the list of all {(top / 'llamabuild-index.json').stat().st_size:,}"
-    )
+    root = (top / "llamabuild-index.json").stat().st_size
+    print(f"  a page has {page:,} bytes, the list of all {root:,}")
     more = [
         indexed.wheel(house, indexed.statement("cpu.t0", release=f"1.{number}"))
         for number in range(2 * ROUNDS)
