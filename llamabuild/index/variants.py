@@ -59,7 +59,7 @@ def write(top: Path, *, schema: str = properties.SCHEMA, emit: Emit) -> tuple[st
     there already is kept. Raises StoreError, DiskFull."""
     at = folder.place(top, VARIANTS)
     with folder.guarded(top), files.alone(top / folder.WORK / "lock"):
-        wanted = [*_wanted(top, emit)]
+        wanted = [*_agreeing(_wanted(top, emit), emit)]
         made = [_one(top, at, one, schema) for one in wanted]
         for release in sorted({one.release for one in made}):
             mine = {one.label: one.properties for one in made if one.release == release}
@@ -83,6 +83,19 @@ def _wanted(top: Path, emit: Emit) -> Iterator[_Wanted]:
             for label in (variant,) if said else (NULL, ""):
                 file = repacking.name(entry.file, entry.turn, label)
                 yield _Wanted(file=file, label=label, properties=said, entry=entry)
+
+
+def _agreeing(wanted: Iterator[_Wanted], emit: Emit) -> Iterator[_Wanted]:
+    """Without those whose name or label means something else already."""
+    files, labels = set[str](), dict[tuple[str, str], Properties]()
+    for one in wanted:
+        means = labels.setdefault((one.entry.about.release, one.label), one.properties)
+        if one.file in files or means != one.properties:
+            why = f"{one.entry.file}: no variant wheel: {one.file} stands for another"
+            emit(Warned(message=why, hint="Give the two builds variants of other names."))
+            continue
+        files.add(one.file)
+        yield one
 
 
 def _document(release: str) -> str:
