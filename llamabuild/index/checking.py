@@ -13,6 +13,7 @@ from typing import Final
 
 from llamabuild import digest
 from llamabuild.errors import LlamabuildError
+from llamabuild.events import silent
 from llamabuild.index import folder, inside, offers, pages, people, variants, writing
 from llamabuild.index.entries import Entry
 from llamabuild.index.folder import Shelf
@@ -194,6 +195,7 @@ def repair(top: Path) -> Found:
         for name, entries in shelves.items():
             writing.variant(top, name, entries)
         writing.root(top, shelves)
+    variants.mend(top, emit=silent)
     return found
 
 

@@ -209,3 +209,19 @@ def damage(top: Path) -> Iterator[str]:
         path = at / str(name).rpartition("/")[2]
         if not path.is_file() or digest.of_file(path) != sha256:
             yield f"{path} is not what the page of the variants says"
+
+
+def mend(top: Path, *, emit: Emit) -> None:
+    """Make again what is damaged in ``/variants/``, if that is there."""
+    at = folder.place(top, VARIANTS)
+    if not at.is_dir():
+        return
+    with folder.guarded(top):
+        for record in at.glob(f"*{RECORD}"):
+            path = record.with_name(record.name.removesuffix(RECORD))
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                kept = msgspec.json.decode(record.read_bytes(), type=Made)
+                if digest.of_file(path) == kept.sha256:
+                    continue
+            record.unlink()
+    write(top, emit=emit)

@@ -150,8 +150,15 @@ def test_damage_is_found(top: Path) -> None:
     path = folder.place(top, "variants", name)
     path.write_bytes(path.read_bytes()[:-1])
     assert any(name in one for one in checking.check(top).unsound)
+    checking.repair(top)
+    assert checking.check(top).unsound == ()
     path.unlink()
     variants.write(top, emit=silent)
+    assert checking.check(top).unsound == ()
+    page = folder.place(top, "variants", "index.json")
+    page.write_bytes(page.read_bytes().replace(b'"sha256":"', b'"sha256":"0', 1))
+    assert checking.check(top).unsound
+    checking.repair(top)
     assert checking.check(top).unsound == ()
 
 
