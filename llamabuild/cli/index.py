@@ -41,10 +41,16 @@ def index_command(name: str, example: str) -> Callable[[_COMMAND], click.Command
 @click.argument("folder", type=_PATH)
 @click.argument("wheels", type=_PATH, nargs=-1, required=True, metavar="WHEEL...")
 @click.option("--replace", is_flag=True, help="Let a wheel stand for the one that has its place.")
+@click.option(
+    "--variants", is_flag=True, help="Also make variant wheels (PEP 825, a draft) in /variants/."
+)
+@click.option("--variant-schema", metavar="URL", help="The schema of variant wheels.")
 def index_publish(
     folder: Path,
     wheels: tuple[Path, ...],
     replace: bool,
+    variants: bool,
+    variant_schema: str | None,
     as_json: bool,
     cache: Path | None,
     progress: str,
@@ -67,12 +73,19 @@ def index_publish(
         )
         for one in done.replaced:
             use.reporter(Noticed(message=f"{one}: replaced, for pins of its version only"))
+        also = _variants(use, folder.absolute(), variant_schema) if variants else ()
         if done.refused:
             raise _refused(done)
         said = {"folder": folder, "added": done.added, "present": done.present}
         lines = "\n".join((*done.added, *done.present))
-        more = {"replaced": done.replaced}
+        more = {"replaced": done.replaced, "variants": also}
         click.echo(report.to_json(said | more, "publish") if as_json else lines)
+
+
+def _variants(use: Settings, folder: Path, schema: str | None) -> tuple[str, ...]:
+    from llamabuild.index import properties, variants
+
+    return variants.write(folder, schema=schema or properties.SCHEMA, emit=use.reporter)
 
 
 def _gates() -> Check:

@@ -13,7 +13,8 @@ from typing import Final
 
 from llamabuild import digest
 from llamabuild.errors import LlamabuildError
-from llamabuild.index import folder, inside, offers, pages, people, writing
+from llamabuild.events import silent
+from llamabuild.index import folder, inside, offers, pages, people, variants, writing
 from llamabuild.index.entries import Entry
 from llamabuild.index.folder import Shelf
 from llamabuild.index.inside import File
@@ -43,7 +44,7 @@ def check(top: Path) -> Found:
         good = {name: _sound(top, name, shelf) for name, shelf in shelves.items()}
         unsound = [one for name, shelf in shelves.items() for one in _damage(top, name, shelf)]
         unsound += [one for name, shelf in shelves.items() for one in _pages(top, name, shelf)]
-        unsound += _strangers(top)
+        unsound += [*_strangers(top), *variants.damage(top)]
         unfinished = [one for name, shelf in shelves.items() for one in _begun(top, name, shelf)]
         at_top, late = _at_top(top, shelves)
         return Found(
@@ -194,6 +195,7 @@ def repair(top: Path) -> Found:
         for name, entries in shelves.items():
             writing.variant(top, name, entries)
         writing.root(top, shelves)
+    variants.mend(top, emit=silent)
     return found
 
 

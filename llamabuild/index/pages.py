@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import html.parser
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -59,7 +59,7 @@ def _file(entry: Entry, yanked: str) -> dict[str, Any]:
 def project_html(entries: Mapping[str, Entry], listed: Listing) -> bytes:
     """The page of a variant in HTML (PEP 503)."""
     anchors = (_anchor(entries[name], why) for name, why in listed.items())
-    return _html(f"Links for {PROJECT}", anchors)
+    return html_page(f"Links for {PROJECT}", anchors)
 
 
 def _anchor(entry: Entry, yanked: str) -> str:
@@ -70,8 +70,13 @@ def _anchor(entry: Entry, yanked: str) -> str:
         "data-dist-info-metadata": f"sha256={entry.metadata}",
         "data-yanked": yanked,
     }
-    said = "".join(f' {name}="{html.escape(one)}"' for name, one in attributes.items() if one)
-    return f"<a{said}>{html.escape(entry.file)}</a>"
+    return anchor(entry.file, attributes)
+
+
+def anchor(name: str, attributes: Mapping[str, str]) -> str:
+    """A link with the attributes that are not empty."""
+    said = "".join(f' {key}="{html.escape(one)}"' for key, one in attributes.items() if one)
+    return f"<a{said}>{html.escape(name)}</a>"
 
 
 def projects_json() -> bytes:
@@ -81,14 +86,15 @@ def projects_json() -> bytes:
 
 def projects_html() -> bytes:
     """The same in HTML."""
-    return _html("Simple index", [f'<a href="{PROJECT}/">{PROJECT}</a>'])
+    return html_page("Simple index", [f'<a href="{PROJECT}/">{PROJECT}</a>'])
 
 
 def _json(page: object) -> bytes:
     return msgspec.json.encode(page) + b"\n"
 
 
-def _html(title: str, anchors: Any) -> bytes:  # noqa: ANN401 - any iterable of lines
+def html_page(title: str, anchors: Iterable[str]) -> bytes:
+    """A page of links."""
     lines = (
         "<!DOCTYPE html>",
         '<html lang="en">',

@@ -8,15 +8,18 @@ each wheel has a record of its own, and who wrote the pages looks again at the r
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import hashlib
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from llamabuild import digest
 from llamabuild.errors import ConfigError, IntegrityError, LlamabuildError, Refused
@@ -74,28 +77,28 @@ def publish(
         since = folder.stamp(top)
         shelves = folder.shelves(top)
         was = {name: _standing(shelf) for name, shelf in shelves.items()}
-        outcome: dict[str, list[str]] = {"added": [], "present": []}
-        refused: dict[str, tuple[str, ...]] = {}
-        touched: set[str] = set()
-        for wheel in wheels:
-            try:
-                entry, new = _one(wheel, shelves, terms)
-            except LlamabuildError as error:
-                reasons = error.reasons if isinstance(error, Refused) else ()
-                refused[str(wheel)] = reasons or (error.message,)
-                continue
-            touched.add(entry.about.variant)
-            outcome["added" if new else "present"].append(entry.file)
-            emit(Noticed(message=f"{entry.file}: {'published' if new else 'there already'}"))
-        own = {*outcome["added"], *outcome["present"]}
+        done = _all(wheels, shelves, terms, emit)
+        own = {*done.added, *done.present}
+        touched = {name for name in shelves if own & shelves[name].entries.keys()}
         writing.write(top, shelves, touched, emit, since=since, own=own)
     gone = (one for name in touched for one in was.get(name, set()) - _standing(shelves[name]))
-    return Published(
-        added=tuple(outcome["added"]),
-        present=tuple(outcome["present"]),
-        replaced=tuple(sorted(gone)),
-        refused=refused,
-    )
+    return dataclasses.replace(done, replaced=tuple(sorted(gone)))
+
+
+def _all(wheels: Sequence[Path], shelves: dict[str, Shelf], terms: _Terms, emit: Emit) -> Published:
+    """Bring in every wheel that can be."""
+    added, present = list[str](), list[str]()
+    refused: dict[str, tuple[str, ...]] = {}
+    for wheel in wheels:
+        try:
+            entry, new = _one(wheel, shelves, terms)
+        except LlamabuildError as error:
+            reasons = error.reasons if isinstance(error, Refused) else ()
+            refused[str(wheel)] = reasons or (error.message,)
+            continue
+        (added if new else present).append(entry.file)
+        emit(Noticed(message=f"{entry.file}: {'published' if new else 'there already'}"))
+    return Published(added=tuple(added), present=tuple(present), refused=refused)
 
 
 def _standing(shelf: Shelf) -> set[str]:
@@ -186,7 +189,7 @@ def _again(entry: Entry, shelves: dict[str, Shelf], terms: _Terms) -> Entry:
 def _kept(entry: Entry, shelves: dict[str, Shelf]) -> Entry:
     shelf = shelves.get(entry.about.variant, Shelf())
     added = {entry.file, entry.file + METADATA, entry.file + RECORD}
-    shelves[entry.about.variant] = replace(
+    shelves[entry.about.variant] = dataclasses.replace(
         shelf,
         entries={**shelf.entries, entry.file: entry},
         begun={name: one for name, one in shelf.begun.items() if name != entry.file},
@@ -205,7 +208,7 @@ def _claimed(entry: Entry, shelf: Shelf, terms: _Terms) -> Entry:
     stands = entries.standing(rivals).get(place)
     if stands is None or stands.file == entry.file:
         own = shelf.entries.get(entry.file)
-        return _turned(entry, own.turn if own else 1)
+        return msgspec.structs.replace(entry, turn=own.turn if own else 1)
     if not terms.replace:
         known = named(entry.file)
         assert known is not None
@@ -214,13 +217,7 @@ def _claimed(entry: Entry, shelf: Shelf, terms: _Terms) -> Entry:
             f"{entry.about.variant}, {known.tags}); both cannot stand there: {entry.file}"
         )
         raise Refused(why, "--replace lets the new one stand for the old one.", reasons=(why,))
-    return _turned(entry, stands.turn + 1)
-
-
-def _turned(entry: Entry, turn: int) -> Entry:
-    import msgspec
-
-    return msgspec.structs.replace(entry, turn=turn)
+    return msgspec.structs.replace(entry, turn=stands.turn + 1)
 
 
 def _copied(wheel: Path, target: Path) -> File:

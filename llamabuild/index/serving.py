@@ -6,49 +6,25 @@ old page and one half of a new one. Only what an index consists of is given out.
 
 from __future__ import annotations
 
-import hashlib
 import http.server
 import ipaddress
-import os
-import re
 import socket
 import socketserver
-import stat
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, ClassVar, Final
-from urllib.parse import quote, unquote, urlsplit
+from typing import IO, Any, Final
+from urllib.parse import quote
 
-from llamabuild.errors import ConfigError, IntegrityError
+from llamabuild.errors import ConfigError
 from llamabuild.events import Emit, Noticed
-from llamabuild.index import entries, folder, negotiation
-from llamabuild.index.names import METADATA, RECORD
+from llamabuild.index import folder, negotiation, opening
+from llamabuild.index.opening import Found
 
-_SEGMENT: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _BLOCK: Final = 1 << 18
 _SILENCE: Final = 60.0
 """Seconds after which a connection is closed on which nothing comes."""
-_TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-    ".whl": "application/octet-stream",
-    METADATA: "text/plain; charset=utf-8",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """An open file that is to be sent."""
-
-    stream: IO[bytes]
-    size: int
-    modified: float
-    kind: str
-    etag: str
-    varies: bool
 
 
 def serve(top: Path, host: str, port: int, *, emit: Emit, ready: Callable[[str], None]) -> None:
@@ -129,7 +105,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server_version = "llamabuild"
     sys_version = ""
     timeout = _SILENCE
-    _negotiated: ClassVar = {negotiation.JSON: "index.json"}
 
     def do_GET(self) -> None:
         self._answer(body=True)
@@ -149,15 +124,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # what follows is a body, not a request
-        segments = path_of(self.path)
+        segments = opening.path_of(self.path)
         if segments is None:
             self._refuse(HTTPStatus.NOT_FOUND, body=body)
             return
         names, directory = segments
-        if not directory and _inside(self.server.top, names, stat.S_ISDIR):
+        if not directory and opening.is_directory(self.server.top, names):
             self._redirect(names)
             return
-        found = self._found(names, directory=directory)
+        accept = self.headers.get("Accept", "")
+        found = opening.opened(self.server.top, names, accept, directory=directory)
         if found is None:
             self._refuse(HTTPStatus.NOT_FOUND, body=body)
             return
@@ -179,30 +155,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if body:
             self.wfile.write(text)
 
-    def _found(self, names: tuple[str, ...], *, directory: bool) -> _Found | None:
-        """What an address means, opened; None when there is nothing."""
-        varies = directory and bool(names)
-        kind = negotiation.preferred(self.headers.get("Accept", "")) if varies else ""
-        if directory:
-            names = (*names, self._negotiated.get(kind, "index.html"))
-        path = _inside(self.server.top, names, stat.S_ISREG)
-        if path is None:
-            return None
-        try:
-            stream = path.open("rb")
-        except OSError:
-            return None
-        about = os.fstat(stream.fileno())
-        return _Found(
-            stream=stream,
-            size=about.st_size,
-            modified=about.st_mtime,
-            kind=_kind(names, kind),
-            etag=f'"{_etag(path, stream, about)}"',
-            varies=varies,
-        )
-
-    def _send(self, found: _Found, *, body: bool) -> None:
+    def _send(self, found: Found, *, body: bool) -> None:
         asked = self.headers
         since = asked.get("If-Modified-Since", "")
         if negotiation.known(asked.get("If-None-Match", ""), since, found.etag, found.modified):
@@ -228,7 +181,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if body:
             self._copy(found.stream, start, end)
 
-    def _head(self, status: HTTPStatus, found: _Found) -> None:
+    def _head(self, status: HTTPStatus, found: Found) -> None:
         self.send_response(status)
         self.send_header("ETag", found.etag)
         self.send_header("Last-Modified", negotiation.date(found.modified))
@@ -244,56 +197,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             start += len(block)
         if start < end:  # somebody cut the file: the client has to see that it ends early
             self.close_connection = True
-
-
-def path_of(target: str) -> tuple[tuple[str, ...], bool] | None:
-    """The names in a request's path, and whether it means a directory; None for a path that an
-    index does not have.
-
-    >>> path_of("/cpu.v3/llama-cpp-python/"), path_of("/a%2Bb.whl?x=1"), path_of("/")
-    ((('cpu.v3', 'llama-cpp-python'), True), (('a+b.whl',), False), ((), True))
-    >>> path_of("/../etc/passwd"), path_of("/cpu/%2e%2e/x"), path_of("/a%2fb"), path_of("//host/")
-    (None, None, None, None)
-    """
-    path = urlsplit(f"//index{target}").path if target.startswith("/") else ""
-    if not path or len(target) > 2000:
-        return None
-    names = tuple(unquote(one) for one in path[1:].removesuffix("/").split("/"))
-    if names == ("",):
-        return ((), True) if path == "/" else None
-    return (names, path.endswith("/")) if all(map(_SEGMENT.fullmatch, names)) else None
-
-
-def _inside(top: Path, names: tuple[str, ...], kind: Callable[[int], bool]) -> Path | None:
-    """The path of these names when it is of a kind, and in the folder: no link leads out."""
-    path = top.joinpath(*names)
-    try:
-        real = path.resolve(strict=True)
-        return real if real.is_relative_to(top) and kind(real.stat().st_mode) else None
-    except (OSError, ValueError, RuntimeError):
-        return None
-
-
-def _kind(names: tuple[str, ...], asked: str) -> str:
-    """The content type of a file, as one of a page that was ``asked`` for."""
-    if asked:
-        return asked if asked == negotiation.JSON else f"{asked}; charset=utf-8"
-    if names[-1] == "index.json" and len(names) > 1:
-        return negotiation.JSON
-    ending = next((one for one in _TYPES if names[-1].endswith(one)), "")
-    return _TYPES.get(ending, "application/octet-stream")
-
-
-def _etag(path: Path, stream: IO[bytes], about: os.stat_result) -> str:
-    """The SHA-256 of a file: of a wheel as its record knows it, else of what is read. A wheel that
-    is not as its record says is told apart by its size and time."""
-    if path.suffix != ".whl":
-        data = stream.read(about.st_size)
-        return hashlib.sha256(data).hexdigest()
-    try:
-        entry = entries.decode(path.with_name(path.name + RECORD).read_bytes(), path.name + RECORD)
-    except (OSError, IntegrityError):
-        entry = None
-    if entry and (entry.size, entry.modified) == (about.st_size, about.st_mtime_ns):
-        return entry.sha256
-    return f"{about.st_mtime_ns:x}-{about.st_size:x}"

@@ -37,7 +37,7 @@ def write(
     """Write the pages of the variants that were touched, and those at the top. ``shelves`` are what
     the disk had at ``since``, and the wheels ``own``. Who publishes without a lock meanwhile is
     seen, and the pages are written again."""
-    known = _known(top, shelves, touched, emit)
+    known = _known(top, shelves, touched, emit, own)
     for _ in range(_TURNS):
         for name in sorted(touched):
             variant(top, name, known[name])
@@ -46,16 +46,20 @@ def write(
         if not [one for one in now ^ since if one[1].removesuffix(RECORD) not in own]:
             return
         since, own = now, ()
-        known = _known(top, folder.shelves(top), touched, silent)
+        known = _known(top, folder.shelves(top), touched, silent, own)
     raise StoreError(f"others publish in {top} all the time", "Run it again.")
 
 
 def _known(
-    top: Path, shelves: Mapping[str, Shelf], touched: Collection[str], emit: Emit
+    top: Path,
+    shelves: Mapping[str, Shelf],
+    touched: Collection[str],
+    emit: Emit,
+    own: Collection[str],
 ) -> dict[str, Mapping[str, Entry]]:
     """The wheels that can be listed, by variant and name."""
     return {
-        name: _looked(top, name, one, emit) if name in touched else one.entries
+        name: _looked(top, name, one, emit, own) if name in touched else one.entries
         for name, one in shelves.items()
     }
 
@@ -119,21 +123,37 @@ def unchanged(path: Path, entry: Entry) -> bool:
     return True
 
 
-def _looked(top: Path, name: str, shelf: Shelf, emit: Emit) -> dict[str, Entry]:
+def _looked(
+    top: Path, name: str, shelf: Shelf, emit: Emit, own: Collection[str]
+) -> dict[str, Entry]:
     """The wheels of a variant that can be listed; what is wrong with others is said."""
     at = folder.place(top, name)
     good = {one: entry for one, entry in shelf.entries.items() if unchanged(at / one, entry)}
     bare = [one for one in good if one + METADATA not in shelf.files]
     said = [f"{one} was changed: it is taken off the page" for one in shelf.entries.keys() - good]
     said += [f"{one}{METADATA} is missing: it is taken off the page" for one in bare]
-    said += [f"{one} is missing" for one in sorted(shelf.begun.keys() & on_page(at))]
+    said += [f"{one} is missing" for one in sorted(_gone(shelf, at))]
     said += [f"{one} was not published: it stays off the page" for one in shelf.extra]
     said += shelf.broken.values()
     for page, as_json in ((JSON, True), (HTML, False)):
         data = content(at / page)
-        all_known = {**shelf.begun, **shelf.entries}
-        if data is not None and pages.as_listed(data, all_known, as_json=as_json) is None:
+        if data is not None and not _recognised(data, shelf, own, as_json=as_json):
             said.append(f"{page} was changed: it is written again")
     for one in sorted(said):
         emit(Warned(message=f"{at}: {one}", hint=_REPAIR))
     return {one: entry for one, entry in good.items() if one not in bare}
+
+
+def _gone(shelf: Shelf, at: Path) -> frozenset[str]:
+    """Wheels that the page lists and that are not there."""
+    return on_page(at) & shelf.begun.keys() if shelf.begun else frozenset()
+
+
+def _recognised(page: bytes, shelf: Shelf, own: Collection[str], *, as_json: bool) -> bool:
+    """True for a page that was made of the records: most often of all but the newest, which is
+    seen without reading it."""
+    before = {name: one for name, one in shelf.entries.items() if name not in own}
+    if pages.project_page(before, pages.listing(before), as_json=as_json) == page:
+        return True
+    known = {**shelf.begun, **shelf.entries}
+    return pages.as_listed(page, known, as_json=as_json) is not None

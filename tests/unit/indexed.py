@@ -70,12 +70,13 @@ def wheel(
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in made.items():
             archive.writestr(zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0)), data)
-        rows = [f"{name},{_hash(data)},{len(data)}" for name, data in made.items()]
+        rows = [f"{name},{hash_of(data)},{len(data)}" for name, data in made.items()]
         record = "\n".join([*rows, f"{info}/RECORD,,", ""])
         archive.writestr(zipfile.ZipInfo(f"{info}/RECORD", (2026, 1, 1, 0, 0, 0)), record)
     return path
 
 
-def _hash(data: bytes) -> str:
+def hash_of(data: bytes) -> str:
+    """A hash as RECORD has it."""
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     return f"sha256={digest}"

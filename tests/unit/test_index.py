@@ -27,9 +27,9 @@ from llamabuild.index import (
     names,
     negotiation,
     offers,
+    opening,
     pages,
     people,
-    serving,
     using,
 )
 from llamabuild.index.entries import Entry
@@ -492,7 +492,7 @@ def test_a_part_is_inside_the_file(header: str, size: int) -> None:
 
 @given(st.text(max_size=60))
 def test_no_path_leads_out(target: str) -> None:
-    found = serving.path_of("/" + target)
+    found = opening.path_of("/" + target)
     for name in found[0] if found else ():
         assert name == Path(name).name
         assert not name.startswith(".")
