@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from llamabuild.ci.cells import Cell
     from llamabuild.ci.child import Contract
+    from llamabuild.ci.publishing import Publishing
     from llamabuild.ci.run import Executor, Watcher
-    from llamabuild.ci.worker import Publishing, Stores
+    from llamabuild.ci.worker import Stores
     from llamabuild.remotes import Shared
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -90,7 +91,7 @@ def worker_run(
             cache=use.cache,
             emit=use.reporter,
             stores=stores,
-            publishing=publishing,
+            to=publishing,
             compiler_cache=compiler_cache,
         )
         click.echo(report.to_json(outcomes.fields(outcome), "cell"))
@@ -111,7 +112,7 @@ def _cell(file: Path) -> Cell:
 def _publishing(use: Settings, address: str, *, unsigned: bool) -> Publishing | None:
     """Where to publish, if a store is named; signed with the key of this machine."""
     from llamabuild import remotes
-    from llamabuild.ci.worker import Publishing
+    from llamabuild.ci.publishing import Publishing
     from llamabuild.trust import keys
 
     named = remotes.addresses((address,) if address else (), use.host.environ)
