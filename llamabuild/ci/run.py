@@ -61,21 +61,17 @@ def run(
     what was made in the last run of the same cells is not looked at again. What is known is kept
     after each cell, so that an interrupted run can be resumed too.
 
-    Raises ConfigError for a name that no cell has.
+    Raises ConfigError for a name that no cell has, or several have.
     """
     memory = _memory_of(cache, wanted)
     chosen = _chosen(wanted, only)
     kept = sealed.read(memory, _Memory)
     known = dict(kept.ended) if kept else {}
-    found: dict[str, Ended] = {}
-    for cell in chosen:
-        before = known.pop(_digest(cell), None)
-        if resume and isinstance(before, Outcome):
-            found[cell.name] = before
-            watcher.ended(before)
-    left = [cell for cell in chosen if cell.name not in found]
     digests = {cell.name: _digest(cell) for cell in chosen}
-    known |= {digests[name]: one for name, one in found.items()}
+    found = _made_before(known, digests) if resume else {}
+    for one in found.values():
+        watcher.ended(one)
+    left = [cell for cell in chosen if cell.name not in found]
     ending = cast("Generator[Ended]", execute(left, watcher))
     with contextlib.closing(ending):
         for one in ending:
@@ -86,8 +82,17 @@ def run(
     return tuple(found[cell.name] for cell in chosen if cell.name in found)
 
 
+def _made_before(known: Mapping[str, Ended], digests: Mapping[str, str]) -> dict[str, Ended]:
+    """What was made in the last run, by the names of the cells."""
+    before = {name: known.get(digest) for name, digest in digests.items()}
+    return {name: one for name, one in before.items() if isinstance(one, Outcome)}
+
+
 def _chosen(wanted: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    names = {name for cell in wanted for name in cell.names}
+    every = [name for cell in wanted for name in cell.names]
+    names = set(every)
+    if twice := [name for name in sorted(names) if every.count(name) > 1]:
+        raise ConfigError(f"two cells have the name {twice[0]}", "Give each its own.")
     if unknown := [name for name in only if name not in names]:
         raise ConfigError(
             f"there is no cell {', '.join(unknown)}", f"Cells: {', '.join(sorted(names))}."

@@ -7,10 +7,8 @@ and proved, and published once.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,8 +17,9 @@ from llamabuild import provide
 from llamabuild.ci import differences, offers
 from llamabuild.ci.cells import Cell
 from llamabuild.ci.outcomes import ADOPTED, BUILT, THERE, Hits, Outcome, Word
-from llamabuild.errors import ConfigError, LockMismatch, UnsupportedHardware
-from llamabuild.events import Emit, Event, Noticed, StepStarted
+from llamabuild.ci.publishing import Publishing, check, publish
+from llamabuild.errors import LockMismatch, UnsupportedHardware
+from llamabuild.events import Emit, Event, StepStarted
 from llamabuild.host import Host
 from llamabuild.lockfile import resolve
 from llamabuild.model import Artifact
@@ -28,7 +27,6 @@ from llamabuild.toolchains import sccache
 
 if TYPE_CHECKING:
     from llamabuild.remotes import Shared
-    from llamabuild.trust.keys import Signer
 
 Stores = Callable[[], Iterable["Shared"]]
 
@@ -50,14 +48,6 @@ class Make(Protocol):
         """A proved artifact."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publishing:
-    """Where artifacts are published, and who signs them (None: nobody)."""
-
-    shared: Shared
-    signer: Signer | None
-
-
 def work(
     cell: Cell,
     *,
@@ -65,26 +55,22 @@ def work(
     cache: Path,
     emit: Emit,
     stores: Stores | None = None,
-    publishing: Publishing | None = None,
+    to: Publishing | None = None,
     compiler_cache: str = "auto",
     make: Make | None = None,
 ) -> Outcome:
-    """Make a cell here, or find it made, and publish it if nobody has. ``compiler_cache`` is as for
-    :func:`llamabuild.pipeline.provision`.
+    """Make a cell here, or find it made, and publish it ``to`` a store if nobody has.
+    ``compiler_cache`` is as for :func:`llamabuild.pipeline.provision`.
 
     Raises UnsupportedHardware when this machine does not offer what the cell needs, LockMismatch
     for another source, key or plan than the lock file's, and the errors of
     :func:`llamabuild.pipeline.provision` and :func:`llamabuild.remotes.push`.
     """
     started = time.monotonic()
-    if lacks := offers.lacking(cell.needs, host, cache):
-        raise UnsupportedHardware(
-            f"{cell.name} needs a machine with {', '.join(lacks)}; this one has none",
-            "`llamabuild worker offer` says what a machine offers.",
-        )
+    _able(cell, host, cache)
     resolve.pin_of(cell.pin, cell.sha256)
-    if publishing:
-        _reachable(publishing)
+    if to:
+        check(to)
     steps = _Steps(emit)
     with _compiler_cache(compiler_cache, host, cache, emit) as cached:
         artifact = (make or made)(
@@ -96,7 +82,7 @@ def work(
             compiler_cache=compiler_cache,
         )
     _same(cell, artifact)
-    published = _published(publishing, artifact, emit) if publishing else ""
+    published = publish(to, artifact, emit) if to else ""
     return Outcome(
         name=cell.name,
         names=cell.names,
@@ -106,10 +92,17 @@ def work(
         wheel=str(artifact.wheel),
         seconds=round(time.monotonic() - started, 1),
         published=published,
-        compiler_cache={
-            name: Hits(hits=hits, misses=misses) for name, (hits, misses) in cached.known.items()
-        },
+        compiler_cache={name: Hits(hits=h, misses=m) for name, (h, m) in cached.known.items()},
     )
+
+
+def _able(cell: Cell, host: Host, cache: Path) -> None:
+    """Raises UnsupportedHardware when this machine does not offer what a cell needs."""
+    if lacks := offers.lacking(cell.needs, host, cache):
+        raise UnsupportedHardware(
+            f"{cell.name} needs a machine with {', '.join(lacks)}; this one has none",
+            "`llamabuild worker offer` says what a machine offers.",
+        )
 
 
 def _compiler_cache(
@@ -183,48 +176,3 @@ def _same(cell: Cell, artifact: Artifact) -> None:
             "It is kept here under its own key. Lock what it takes, or use another machine.",
             differences=said,
         )
-
-
-# --- where it is published -----------------------------------------------------------------------
-
-
-def _reachable(publishing: Publishing) -> None:
-    """What could not be published in the end is said before an hour of compiling. Raises
-    ConfigError, FetchError, IntegrityError."""
-    from llamabuild import remotes
-
-    shared = publishing.shared
-    if not shared.objects.writable:
-        raise ConfigError(
-            f"{shared.address} can only be read",
-            "Name the folder or bucket that it hands out; or publish nothing: --no-push",
-        )
-    remotes.latest(shared, now=_now())
-
-
-def _published(publishing: Publishing, artifact: Artifact, emit: Emit) -> str:
-    """The id of what the store has for the key of an artifact, which is pushed when it has none.
-    Of several that push at once one is first, and the others' are not listed."""
-    from llamabuild import remotes
-
-    shared = publishing.shared
-    if not (known := _listed(shared, artifact)):
-        remotes.push(shared, (artifact,), publishing.signer, emit, now=_now(), once=True)
-        known = _listed(shared, artifact)
-    if known and known != artifact.id:
-        emit(Noticed(message=f"{shared.address} has {known[:12]} for this key already."))
-    return known
-
-
-def _listed(shared: Shared, artifact: Artifact) -> str:
-    from llamabuild import matching, remotes
-
-    state = remotes.latest(shared, now=_now())
-    group = matching.group(artifact.manifest.plan)
-    rows = remotes.rows(shared, state, group) if state else ()
-    ids = [row.id for row in rows if row.key == artifact.key]
-    return artifact.id if artifact.id in ids else next(iter(ids), "")
-
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(tz=dt.timezone.utc)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from llamabuild.cli.lock import with_stores
 from llamabuild.cli.shared import Settings, main_group, settings, shared
-from llamabuild.errors import Refused
+from llamabuild.cli.stores import opened
+from llamabuild.cli.wheel import signer_of
+from llamabuild.errors import ConfigError, Refused
 from llamabuild.events import Noticed, Warned
 
 if TYPE_CHECKING:
-    from llamabuild.index import Check, Published
+    from llamabuild.ci.releasing import Released
+    from llamabuild.index import Published
     from llamabuild.index.checking import Found
     from llamabuild.index.using import Chosen, Machine
+    from llamabuild.remotes import Shared
 
 _PATH: Final = click.Path(path_type=Path)
 _FORMATS: Final = ("pip", "uv", "requirements", "json")
@@ -37,9 +42,12 @@ def index_command(name: str, example: str) -> Callable[[_COMMAND], click.Command
     return wrap
 
 
-@index_command("publish", "llamabuild index publish /srv/wheels dist/*.whl")
+@index_command("publish", "llamabuild index publish /srv/wheels --lock llamabuild.lock")
 @click.argument("folder", type=_PATH)
-@click.argument("wheels", type=_PATH, nargs=-1, required=True, metavar="WHEEL...")
+@click.argument("wheels", type=_PATH, nargs=-1, metavar="[WHEEL]...")
+@click.option("--lock", type=_PATH, help="Make the wheels of a lock file, of what was built.")
+@with_stores
+@click.option("--bundle-runtime", is_flag=True, help="With --lock: put libraries inside.")
 @click.option("--replace", is_flag=True, help="Let a wheel stand for the one that has its place.")
 @click.option(
     "--variants", is_flag=True, help="Also make variant wheels (PEP 825, a draft) in /variants/."
@@ -48,6 +56,10 @@ def index_command(name: str, example: str) -> Callable[[_COMMAND], click.Command
 def index_publish(
     folder: Path,
     wheels: tuple[Path, ...],
+    lock: Path | None,
+    stores: tuple[str, ...],
+    unsigned: bool,
+    bundle_runtime: bool,
     replace: bool,
     variants: bool,
     variant_schema: str | None,
@@ -58,28 +70,74 @@ def index_publish(
     """Add released wheels to an index, or begin one; any web server can hand out the folder.
 
     A wheel that does not pass is refused (exit code 13), all others are published. With --replace,
-    the older wheel stays for those who have pinned its version.
+    the older wheel stays for those who have pinned its version. With --lock the wheels are made of
+    the artifacts of its targets, here or in a store, and written down in it.
     """
-    from llamabuild import index, report
+    from llamabuild import report
+    from llamabuild.store.work import workdir
 
-    with settings(as_json, cache, progress) as use:
-        done = index.publish(
-            folder.absolute(),
-            wheels,
-            check=_gates(),
-            now=dt.datetime.now(tz=dt.timezone.utc),
-            replace=replace,
-            emit=use.reporter,
-        )
-        for one in done.replaced:
-            use.reporter(Noticed(message=f"{one}: replaced, for pins of its version only"))
+    with settings(as_json, cache, progress) as use, workdir(use.cache) as work:
+        if not wheels and not lock:
+            raise ConfigError("there is nothing to publish", "Name wheels, or a --lock file.")
+        shelves = opened(use, stores, unsigned=unsigned)
+        released = _released(use, lock, shelves, work, bundle=bundle_runtime) if lock else None
+        made = released.wheels if released else ()
+        done = _published(use, folder.absolute(), wheels, made, replace=replace)
         also = _variants(use, folder.absolute(), variant_schema) if variants else ()
-        if done.refused:
-            raise _refused(done)
         said = {"folder": folder, "added": done.added, "present": done.present}
-        lines = "\n".join((*done.added, *done.present))
         more = {"replaced": done.replaced, "variants": also}
+        if error := _refused(done, released):
+            raise error
+        lines = "\n".join((*done.added, *done.present))
         click.echo(report.to_json(said | more, "publish") if as_json else lines)
+
+
+def _released(
+    use: Settings, lock: Path, shelves: Sequence[Shared], out: Path, *, bundle: bool
+) -> Released:
+    """The wheels of a lock file, which are written down in it."""
+    from llamabuild.ci import releasing
+    from llamabuild.lockfile import files
+
+    terms = releasing.Terms(
+        host=use.host,
+        cache=use.cache,
+        emit=use.reporter,
+        stores=shelves,
+        signer=signer_of(use),
+        bundle=bundle,
+    )
+    known = files.read(lock)
+    released = releasing.make(known, out, terms)
+    if released.lock != known:
+        files.write(lock, released.lock)
+    for name, error in released.failed.items():
+        use.reporter(Warned(message=f"{name}: {error.message}", hint=error.hint))
+    return released
+
+
+def _published(
+    use: Settings, top: Path, given: Sequence[Path], made: Sequence[Path], *, replace: bool
+) -> Published:
+    """Publish wheels; those that were ``made`` here have passed every gate."""
+    from llamabuild import index, release
+
+    passed = {one.name for one in made}
+
+    def check(wheel: Path) -> tuple[str, ...]:
+        return () if wheel.name in passed else release.check(wheel, use.host)
+
+    done = index.publish(
+        top,
+        (*made, *given),
+        check=check,
+        now=dt.datetime.now(tz=dt.timezone.utc),
+        replace=replace,
+        emit=use.reporter,
+    )
+    for one in done.replaced:
+        use.reporter(Noticed(message=f"{one}: replaced, for pins of its version only"))
+    return done
 
 
 def _variants(use: Settings, folder: Path, schema: str | None) -> tuple[str, ...]:
@@ -88,18 +146,19 @@ def _variants(use: Settings, folder: Path, schema: str | None) -> tuple[str, ...
     return variants.write(folder, schema=schema or properties.SCHEMA, emit=use.reporter)
 
 
-def _gates() -> Check:
-    """What every wheel has to pass."""
-    from llamabuild import index
-
-    return index.minimal
-
-
-def _refused(done: Published) -> Refused:
-    reasons = [f"{name}: {one}" for name, found in done.refused.items() for one in found]
+def _refused(done: Published, released: Released | None) -> Refused | None:
+    """The error for what is not published; None when everything is."""
+    failed = released.failed if released else {}
+    reasons = [
+        *(f"{name}: {one}" for name, found in done.refused.items() for one in found),
+        *(f"{name}: {error.message}" for name, error in failed.items()),
+    ]
+    if not reasons:
+        return None
     rest = len(done.added) + len(done.present)
     return Refused(
-        f"{len(done.refused)} wheels were refused, {rest} are published: {'; '.join(reasons)}",
+        f"{len(done.refused) + len(failed)} were refused, {rest} are published: "
+        f"{'; '.join(reasons)}",
         "llamabuild wheel makes wheels that pass; --replace lets one stand for another.",
         reasons=tuple(reasons),
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from llamabuild.cli.shared import Settings, command, settings, with_toolchain
-from llamabuild.cli.stores import policy_of
+from llamabuild.cli.stores import opened
 from llamabuild.errors import ConfigError, UnsupportedHardware
 from llamabuild.events import Noticed, Warned
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from llamabuild.remotes import Shared
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-FILE: Final = "llamabuild.lock"
 
 
 def with_lock(command: _Command) -> _Command:
@@ -32,7 +31,7 @@ def with_lock(command: _Command) -> _Command:
         "--lock",
         "lock",
         type=click.Path(path_type=Path, dir_okay=False),
-        default=FILE,
+        default=Path("llamabuild.lock"),
         show_default=True,
         help="The lock file.",
     )(command)
@@ -94,13 +93,13 @@ def lock_command(
         if check:
             if wants or removed or upgrade:
                 raise ConfigError("--check changes nothing", "Leave out what would change it.")
-            _check(use, known, lock, means, opened(use, stores, unsigned, offline))
+            _check(use, known, lock, means, opened(use, stores, unsigned=unsigned, offline=offline))
             click.echo(_answer(known, as_json))
             return
         changed = locking.with_targets(locking.without_targets(known, removed), wants, toolchain)
         changed = locking.renewed(changed) if upgrade else changed
         outcome = locking.locked(changed, lock, means=means, variant=_variant(), anew=upgrade)
-        there = present_in(use, opened(use, stores, unsigned, offline))
+        there = present_in(use, opened(use, stores, unsigned=unsigned, offline=offline))
         made = locking.noted(outcome.lock, there)
         files.write(lock, made)
         click.echo(_answer(made, as_json))
@@ -148,14 +147,6 @@ def _tell(use: Settings, outcome: Outcome) -> None:
             "Run `llamabuild lock` on a machine that can, with the same file, or take it out: "
             f"llamabuild lock --remove {never[0]}",
         )
-
-
-def opened(
-    use: Settings, stores: tuple[str, ...], unsigned: bool, offline: bool
-) -> tuple[Shared, ...]:
-    """The shared stores that are named, by the command or the environment. Raises ConfigError."""
-    policy = policy_of(use, "exact", stores, unsigned=unsigned, offline=offline)
-    return tuple(policy.stores()) if policy.stores else ()
 
 
 def present_in(use: Settings, shared: Sequence[Shared]) -> Present:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from llamabuild.cli.lock import with_lock
 from llamabuild.cli.shared import Settings, main_group, settings, shared
 from llamabuild.errors import UnsupportedHardware
 from llamabuild.events import Noticed
@@ -38,13 +39,7 @@ class _Planned:
     epilog="Example: llamabuild matrix --format github --store s3://team/llama --output-dir cells",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="json", show_default=True)
-@click.option(
-    "--lock",
-    type=click.Path(path_type=Path),
-    default=Path("llamabuild.lock"),
-    show_default=True,
-    help="The lock file whose cells are to be made.",
-)
+@with_lock
 @click.option(
     "--store",
     "stores",

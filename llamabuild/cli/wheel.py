@@ -88,7 +88,7 @@ def _made(
     """The wheels that passed, and why the others were refused."""
     from llamabuild import release
 
-    signer, made, reasons = _signer(use), list[Path](), list[str]()
+    signer, made, reasons = signer_of(use), list[Path](), list[str]()
     for one in _chosen(use, names):
         try:
             wheel = release.make(
@@ -127,7 +127,7 @@ def _chosen(use: Settings, names: tuple[str, ...]) -> list[Artifact]:
     return found
 
 
-def _signer(use: Settings) -> Signer | None:
+def signer_of(use: Settings) -> Signer | None:
     """The key of this machine, where there is one. Raises ConfigError when it cannot be used."""
     from llamabuild.trust import keys
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from llamabuild.cli.lock import with_lock
 from llamabuild.cli.matrix import matrix_group
 from llamabuild.cli.shared import Settings, main_group, settings, shared, with_compiler_cache
 from llamabuild.cli.stores import policy_of
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from llamabuild.ci.cells import Cell
     from llamabuild.ci.child import Contract
+    from llamabuild.ci.publishing import Publishing
     from llamabuild.ci.run import Executor, Watcher
-    from llamabuild.ci.worker import Publishing, Stores
+    from llamabuild.ci.worker import Stores
     from llamabuild.remotes import Shared
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -90,7 +92,7 @@ def worker_run(
             cache=use.cache,
             emit=use.reporter,
             stores=stores,
-            publishing=publishing,
+            to=publishing,
             compiler_cache=compiler_cache,
         )
         click.echo(report.to_json(outcomes.fields(outcome), "cell"))
@@ -111,7 +113,7 @@ def _cell(file: Path) -> Cell:
 def _publishing(use: Settings, address: str, *, unsigned: bool) -> Publishing | None:
     """Where to publish, if a store is named; signed with the key of this machine."""
     from llamabuild import remotes
-    from llamabuild.ci.worker import Publishing
+    from llamabuild.ci.publishing import Publishing
     from llamabuild.trust import keys
 
     named = remotes.addresses((address,) if address else (), use.host.environ)
@@ -164,13 +166,7 @@ def worker_offer(slots: int, as_json: bool, cache: Path | None, progress: str) -
 )
 @click.option("--local", is_flag=True, help="Make the cells on this machine, one after another.")
 @click.option("--dask", metavar="ADDRESS", default="", help="Make them on a Dask cluster: tcp://…")
-@click.option(
-    "--lock",
-    type=click.Path(path_type=Path),
-    default=Path("llamabuild.lock"),
-    show_default=True,
-    help="The lock file.",
-)
+@with_lock
 @click.option(
     "--cell",
     "files",
@@ -262,18 +258,8 @@ def _watcher(use: Settings, wanted: Sequence[Cell]) -> Watcher:
 
 def _locked(lock: Path) -> Sequence[Cell]:
     """The cells of a lock file. Raises ConfigError."""
-    import msgspec
-
-    from llamabuild import data, recordings
     from llamabuild.ci import cells
-    from llamabuild.lockfile.entries import Lock
+    from llamabuild.lockfile import files
 
-    try:
-        found = msgspec.convert(data.load(lock), Lock)
-    except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"{lock} is no lock file: {error}", "llamabuild lock makes it."
-        ) from error
-    names = {one.machine for one in found.targets if one.machine}
-    machines = {name: recordings.read(lock.parent / name) for name in names}
-    return cells.cells(found, machines)
+    found = files.read(lock)
+    return cells.cells(found, files.machines(found, lock))

@@ -21,6 +21,8 @@ RECORD: Final = ".llamabuild.json"
 """What is appended to the name of a wheel for the file that says what is known of it."""
 METADATA: Final = ".metadata"
 """The same for its METADATA (PEP 658)."""
+SIGNED: Final = ".dsse.json"
+"""The same for what its builder signed about it."""
 VARIANTS: Final = "variants"
 """The directory of variant wheels (PEP 825, a draft): no variant may be called so."""
 _LONGEST: Final = 200

@@ -144,6 +144,7 @@ def _one(wheel: Path, shelves: dict[str, Shelf], terms: _Terms) -> tuple[Entry, 
         shelf = shelves.get(entry.about.variant, Shelf())
         entry = _claimed(entry, shelf, terms)
         _place(copy, entry, shelf, terms.top)
+        _signed(wheel, entry, terms.top)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return _kept(entry, shelves), True
@@ -251,3 +252,10 @@ def _place(copy: Path, entry: Entry, shelf: Shelf, top: Path) -> None:
         if digest.of_file(path) != entry.sha256:
             raise IntegrityError(f"{path} was written by somebody else meanwhile", "Run it again.")
     files.flush_one(path.parent)
+
+
+def _signed(wheel: Path, entry: Entry, top: Path) -> None:
+    """Bring along what was signed about a wheel; who uses it checks it."""
+    beside = wheel.with_name(wheel.name + SIGNED)
+    if beside.is_file():
+        files.write(folder.place(top, entry.about.variant, beside.name), beside.read_bytes())

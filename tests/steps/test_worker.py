@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild import remotes, store
+from llamabuild import recordings, remotes, store
 from llamabuild.ci import cells
 from llamabuild.ci.cells import Cell
+from llamabuild.host import LocalHost
 from tests.steps import kill, shelves, worklist
 from tests.steps.worklist import Works
 
@@ -234,3 +235,16 @@ def test_what_is_offered_is_what_dask_takes(works: Works, tmp_path: Path) -> Non
     assert {"slot", works.cell("x").os, works.cell("x").arch} <= set(offered)
     said, _ = works.run(tmp_path / "cache", "worker", "offer", "--json")
     assert set(said["offers"]) == set(offered)
+
+
+def test_a_cell_of_a_recorded_machine(works: Works, tmp_path: Path) -> None:
+    """Made for that machine with the tools of this one, which here are the same."""
+    machine = recordings.record(LocalHost(), cache=works.folder)
+    file = worklist.written(tmp_path, works.cell("theirs", key="", machine=machine))
+    made, _ = works.run(tmp_path / "cache", "worker", "run", file)
+    assert made["outcome"] == "built"
+    wrong = worklist.written(tmp_path, works.cell("wrong", key="0" * 64, machine=machine))
+    said, _ = works.run(tmp_path / "cache", "worker", "run", wrong, code=12)
+    assert made["key"][:12] in said["error"]["message"]
+    again, _ = works.run(tmp_path / "cache", "worker", "run", file)
+    assert (again["outcome"], again["id"]) == ("there", made["id"])
