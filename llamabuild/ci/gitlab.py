@@ -70,7 +70,6 @@ def _cell() -> dict[str, Any]:
     return {
         "stage": "cells",
         "needs": [needs],
-        "variables": {"LLAMABUILD_CACHE": "$CI_PROJECT_DIR/.llamabuild/cache"},
         "before_script": [text.strip() for text in steps["before"]],
         "script": [text.strip() for text in steps["script"]],
         "artifacts": {

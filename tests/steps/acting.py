@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,9 +198,13 @@ class Acting:
         matrix = filled(job.get("strategy", {}).get("matrix", {"include": [{}]}), contexts)
         assert 1 <= len(matrix["include"]) <= 256
         made = Job(result="success")
-        for number, entry in enumerate(matrix["include"]):
+
+        def act(number: int, entry: Mapping[str, Any]) -> None:
             place = self.folder / f"{name}-{number}"
             self._one(job, {**contexts, "matrix": entry}, place, made)
+
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            list(pool.map(act, *zip(*enumerate(matrix["include"]), strict=True)))
         return made
 
     def _one(

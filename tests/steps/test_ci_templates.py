@@ -20,7 +20,7 @@ from llamabuild import remotes, store
 from llamabuild.ci import gitlab, runners, shards
 from llamabuild.lockfile.entries import Locked
 from llamabuild.trust import keys, roster
-from tests.steps import shelves
+from tests.steps import gitlab_local, shelves
 from tests.steps.acting import Acting, Job
 from tests.unit import cells_of
 
@@ -84,14 +84,26 @@ def test_actions_are_what_github_reads(file: Path, tmp_path: Path) -> None:
 )
 def test_pipelines_are_what_gitlab_reads(text: str, tmp_path: Path) -> None:
     assert valid("vendor.gitlab-ci", text, tmp_path)
-    tree = YAML(typ="safe").load(text)
-    scripts = [job for job in tree.values() if isinstance(job, dict) and "script" in job]
-    for job in scripts:
-        said, job["script"] = job["script"], 5
-        assert not valid("vendor.gitlab-ci", json.dumps(tree), tmp_path)
-        job["script"] = said
-    assert scripts
-    assert valid("vendor.gitlab-ci", json.dumps(tree), tmp_path)
+    whole = _whole(YAML(typ="safe").load(text))
+    assert valid("vendor.gitlab-ci", json.dumps(whole), tmp_path)
+    jobs = [job for job in whole.values() if isinstance(job, dict) and "stage" in job]
+    for job in jobs:
+        part = "trigger" if "trigger" in job else "script"
+        said, job[part] = job[part], 5
+        assert not valid("vendor.gitlab-ci", json.dumps(whole), tmp_path)
+        job[part] = said
+    assert jobs
+
+
+def _whole(tree: dict[str, Any]) -> dict[str, Any]:
+    """A pipeline whose jobs say what they extend: schemas do not look into hidden jobs."""
+    return {
+        name: {**tree[job.pop("extends")], **job}
+        if isinstance(job, dict) and "extends" in job
+        else job
+        for name, job in tree.items()
+        if not name.startswith(".")
+    }
 
 
 def test_gitlabs_largest_matrix_is_what_it_reads(tmp_path: Path) -> None:
@@ -134,7 +146,7 @@ def test_a_linter_finds_nothing_in_workflows_and_actions() -> None:
     [
         (WHEELS, '--lock "$LOCK"', '--lock "${{ inputs.lock }}"', "template-injection"),
         (WHEELS, "@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2", "@v4", "unpinned-uses"),
-        (WHEELS, "with:\n          persist-credentials: false\n", "", "artipacked"),
+        (WHEELS, "        with:\n          persist-credentials: false\n", "", "artipacked"),
         (WHEELS, "contents: read", "contents: write", "excessive-permissions"),
         (".github/actions/cell/action.yml", '"$CELLS"/*', "${{ inputs.cells }}/*", "template"),
     ],
@@ -331,3 +343,74 @@ def test_names_and_inputs_are_not_run(team: Team) -> None:
     assert results(jobs) == dict.fromkeys(("plan", "make", "index"), "success"), jobs
     assert not list(team.folder.rglob("PWNED"))
     assert {one["cell"] for one in team.calls()} == set(names)
+
+
+# --- run: GitLab ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return gitlab_local.program(tmp_path_factory.mktemp("gitlab-ci-local"))
+
+
+def pipeline(team: Team, runner: str, *, protected: bool, **more: str) -> tuple[int, str]:
+    """Run the template as a project's pipeline, with a key in its protected variables."""
+    shutil.copy(GITLAB, team.repository / ".gitlab-ci.yml")
+    for left in ("cells", "index", ".llamabuild"):
+        shutil.rmtree(team.repository / left, ignore_errors=True)
+    key = {"LLAMABUILD_SIGNING_KEY": str(team.folder / "key.pem")} if protected else {}
+    variables = {
+        "CI_COMMIT_REF_PROTECTED": str(protected).lower(),
+        "LLAMABUILD_STORE": f"file://{team.store}",  # a path would be taken for a file variable
+        "LLAMABUILD_TRUSTED": team.line,
+        **key,
+        **more,
+    }
+    return gitlab_local.run(runner, team.repository, team.folder / "bin", variables)
+
+
+def test_gitlab_goes_from_a_lock_file_to_an_index(team: Team, runner: str) -> None:
+    team.lock(*locked(1, 2), *locked(3, arch="aarch64"))
+    code, said = pipeline(team, runner, protected=True)
+    assert code == 0, said
+    assert team.kept() == {shelves.key(number) for number in (1, 2, 3)}
+    assert (team.repository / "index" / "names.json").exists()
+    calls = team.calls()
+    assert sorted((one["cell"], one["push"], one["key"]) for one in calls) == sorted(
+        (f"target {number}", push, push) for number in (1, 2, 3) for push in (False, True)
+    )
+    code, said = pipeline(team, runner, protected=True)
+    assert code == 0, said
+    assert "Every cell is in the store already." in said
+    assert team.calls() == calls
+
+
+def test_gitlab_publishes_nothing_from_a_branch_that_is_not_protected(
+    team: Team, runner: str
+) -> None:
+    team.lock(*locked(1))
+    code, said = pipeline(team, runner, protected=False)
+    assert code == 0, said
+    assert [(one["push"], one["key"]) for one in team.calls()] == [(False, False)]
+    assert not team.store.exists()
+    assert not (team.repository / "index").exists()
+
+
+def test_gitlab_makes_the_rest_and_fails_when_a_cell_is_broken_or_has_no_runner(
+    team: Team, runner: str
+) -> None:
+    broken = cells_of.target("broken 9", key=shelves.key(9))
+    team.lock(*locked(1), broken)
+    code, said = pipeline(team, runner, protected=True)
+    assert code != 0, said
+    assert team.kept() == {shelves.key(1)}
+    assert not (team.repository / "index").exists()
+    team.lock(*locked(1, 2), *locked(3, arch="riscv64"))
+    code, said = pipeline(team, runner, protected=True)
+    assert code != 0, said
+    assert "no runner offers linux, riscv64" in said
+    assert team.kept() == {shelves.key(1), shelves.key(2)}
+    named = {"LLAMABUILD_RUNNERS": "linux,riscv64=[risc, own]"}
+    code, said = pipeline(team, runner, protected=True, **named)
+    assert code == 0, said
+    assert (team.repository / "index" / "names.json").exists()
