@@ -28,7 +28,7 @@ from llamabuild.index import entries, folder, inside, writing
 from llamabuild.index.entries import Entry
 from llamabuild.index.folder import Shelf
 from llamabuild.index.inside import File
-from llamabuild.index.names import METADATA, RECORD, named
+from llamabuild.index.names import METADATA, RECORD, SIGNED, named
 from llamabuild.store import files
 
 Check = Callable[[Path], tuple[str, ...]]
