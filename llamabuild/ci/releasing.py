@@ -41,7 +41,7 @@ class Released:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """How wheels are made: on which ``host``, in which ``cache``, from which shared stores, signed
-    by whom (None: nobody), with the libraries that they need inside (``bundle``)."""
+    by whom (None: nobody), with libraries inside that they could require (``bundle``)."""
 
     host: Host
     cache: Path
@@ -91,7 +91,7 @@ def _wheel(one: Locked, known: Mapping[str, Sequence[_Place]], out: Path, terms:
         cache=terms.cache,
         host=terms.host,
         emit=terms.emit,
-        bundle=terms.bundle,
+        bundle=terms.bundle or None,
         signer=terms.signer,
     )
     made = digest.of_file(wheel)

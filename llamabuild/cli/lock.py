@@ -99,8 +99,8 @@ def lock_command(
         changed = locking.with_targets(locking.without_targets(known, removed), wants, toolchain)
         changed = locking.renewed(changed) if upgrade else changed
         outcome = locking.locked(changed, lock, means=means, variant=_variant(), anew=upgrade)
-        there = present_in(use, opened(use, stores, unsigned=unsigned, offline=offline))
-        made = locking.noted(outcome.lock, there)
+        shared = opened(use, stores, unsigned=unsigned, offline=offline)
+        made = locking.noted(outcome.lock, _there(use, shared))
         files.write(lock, made)
         click.echo(_answer(made, as_json))
         _tell(use, outcome)
@@ -129,7 +129,7 @@ def _check(
         use.reporter(Noticed(message=f"{name} is not checked: {error.message}"))
     wrong = (
         *locking.differences(known, outcome.lock),
-        *locking.missing(known, present_in(use, shared)),
+        *_missing(use, known, shared),
     )
     if wrong:
         raise resolve.mismatch(wrong)
@@ -149,12 +149,22 @@ def _tell(use: Settings, outcome: Outcome) -> None:
         )
 
 
-def present_in(use: Settings, shared: Sequence[Shared]) -> Present:
-    """The artifacts that are in the cache and in these stores, by key."""
+def _missing(use: Settings, known: Lock, shared: Sequence[Shared]) -> tuple[str, ...]:
+    """The locked artifacts that no store has: what only this machine has is nobody else's."""
+    from llamabuild.lockfile import locking
+
+    if shared:
+        return locking.missing(known, _there(use, shared))
+    if any(one.artifact for one in known.targets):
+        use.reporter(Noticed(message="artifacts are not looked for: no --store is named"))
+    return ()
+
+
+def _there(use: Settings, shared: Sequence[Shared]) -> Present:
+    """The artifacts that are in these stores, by key."""
     from llamabuild.lockfile import present
 
-    now = dt.datetime.now(tz=dt.timezone.utc)
-    return present.joined(present.here(use.cache), present.there(shared, use.reporter, now=now))
+    return present.there(shared, use.reporter, now=dt.datetime.now(tz=dt.timezone.utc))
 
 
 def _variant() -> Callable[[Plan], str]:

@@ -54,7 +54,7 @@ def _local(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--bundle-runtime",
     is_flag=True,
-    help="Put the libraries that it needs inside (OpenMP, CUDA's runtime; never a driver's).",
+    help="Put inside what it needs, also what it could require (CUDA's runtime; never a driver's).",
 )
 @_local
 def wheel_make(
@@ -74,7 +74,9 @@ def wheel_make(
     from llamabuild import report
 
     with settings(as_json, cache, progress) as use:
-        made, reasons = _made(use, names, out.absolute(), bundle=bundle_runtime, local=local)
+        made, reasons = _made(
+            use, names, out.absolute(), bundle=bundle_runtime or None, local=local
+        )
         if made and not (as_json and reasons):
             said = {"wheels": [str(path) for path in made]}
             page = "\n".join(map(str, made))
@@ -83,7 +85,7 @@ def wheel_make(
 
 
 def _made(
-    use: Settings, names: tuple[str, ...], out: Path, *, bundle: bool, local: bool
+    use: Settings, names: tuple[str, ...], out: Path, *, bundle: bool | None, local: bool
 ) -> tuple[list[Path], list[str]]:
     """The wheels that passed, and why the others were refused."""
     from llamabuild import release

@@ -15,10 +15,10 @@ from llamabuild.errors import Refused
 from llamabuild.events import Emit, Noticed
 from llamabuild.host import Host
 from llamabuild.model import Artifact
-from llamabuild.release import sidecar
+from llamabuild.release import sidecar, tags
 from llamabuild.release.gates import check, verdicts
 from llamabuild.release.labels import label, variant
-from llamabuild.release.repack import repack
+from llamabuild.release.repack import Repacked, repack
 from llamabuild.store.files import flush_one, fresh, guarded, write
 from llamabuild.store.work import workdir
 from llamabuild.trust.keys import Signer
@@ -33,21 +33,22 @@ def make(
     cache: Path,
     host: Host,
     emit: Emit,
-    bundle: bool = False,
+    bundle: bool | None = None,
     local: bool = False,
     signer: Signer | None = None,
 ) -> Path:
     """Make the released wheel of an artifact in the folder ``out``, complete or not at all.
 
-    ``bundle`` puts the libraries that it needs inside (but a driver's). ``local`` lets pass one
-    that is for this machine only. With a ``signer``, what it was made of is signed in
-    ``<wheel>.dsse.json`` beside it.
+    ``bundle`` puts the libraries that it needs inside (but a driver's), True: all, False: none,
+    None: those that neither its requirements nor every machine of its platform bring (GCC's
+    OpenMP). ``local`` lets pass one that is for this machine only. With a ``signer``, what it was
+    made of is signed in ``<wheel>.dsse.json`` beside it.
 
     Raises Refused with every reason when it does not pass the gates; ToolMissing without
     auditwheel; IntegrityError when the artifact's wheel is damaged; StoreError, DiskFull.
     """
     with guarded(out), workdir(cache) as work:
-        made = repack(artifact, work, host, bundled=bundle)
+        made = _repacked(artifact, work, host, bool(bundle) if local else bundle)
         if reasons := check(made.path, host, local=local):
             raise refused(made.path, reasons)
         target = _placed(made.path, out)
@@ -55,6 +56,13 @@ def make(
             write(sidecar.path(target), sidecar.sign(artifact, target, signer))
     emit(Noticed(message=f"{target.name}: every gate passed"))
     return target
+
+
+def _repacked(artifact: Artifact, work: Path, host: Host, bundle: bool | None) -> Repacked:
+    made = repack(artifact, fresh(work, "wheel-"), host, bundled=bool(bundle))
+    if bundle is None and made.local and not tags.declared(artifact.manifest.plan):
+        return repack(artifact, fresh(work, "wheel-"), host, bundled=True)
+    return made
 
 
 def refused(wheel: Path, reasons: tuple[str, ...]) -> Refused:

@@ -80,9 +80,7 @@ def made(run: Run, lock: Path, shelf: Path) -> dict[str, Any]:
 def index(run: Run, lock: Path, shelf: Path, made: dict[str, Any], tmp_path_factory: Any) -> Path:
     """The index of all wheels."""
     top: Path = tmp_path_factory.mktemp("index") / "wheels"
-    said = answer(
-        run, "index", "publish", str(top), "--lock", str(lock), "--store", str(shelf)
-    )
+    said = answer(run, "index", "publish", str(top), "--lock", str(lock), "--store", str(shelf))
     print(*said["added"], sep="\n")
     assert len(said["added"]) == len(made["cells"])
     run("index", "check", str(top))

@@ -12,10 +12,9 @@ from hypothesis import strategies as some
 from llamabuild import pins, probe, recordings
 from llamabuild.errors import ConfigError, LockMismatch
 from llamabuild.host import RecordedHost
-from llamabuild.lockfile import files, locking, present, resolve, wanted
+from llamabuild.lockfile import files, locking, resolve, wanted
 from llamabuild.lockfile.entries import Lock, Locked
 from llamabuild.model import Device, Toolchain
-from llamabuild.store import manifests
 
 MACHINES = Path(__file__).resolve().parents[1] / "machines"
 HERE = RecordedHost(recordings.read(MACHINES / "zen4-vm-gcc12.json").machine)
@@ -239,14 +238,3 @@ def test_tools_that_pip_can_install() -> None:
     other = dataclasses.replace(one, name="c", tools=("cmake 3.25.1",))
     with pytest.raises(ConfigError, match=r"cmake 4\.1\.0 and 3\.25\.1"):
         locking.requirements(dataclasses.replace(lock, targets=(one, other)))
-
-
-def test_what_is_in_a_cache(tmp_path: Path) -> None:
-    assert present.here(tmp_path) == {}
-    for key, id_, data in (("1", "a", b"x"), ("1", "b", b"y"), ("2", "c", b"z")):
-        manifests.publish(tmp_path, "group", key * 64, id_ * 64, data)
-    found = present.here(tmp_path)
-    assert set(found["1" * 64]) == {"a" * 64, "b" * 64}
-    assert found["2" * 64] == ("c" * 64,)
-    both = present.joined({"1": ("a",)}, {"1": ("b", "a"), "2": ("c",)})
-    assert both == {"1": ("a", "b"), "2": ("c",)}
