@@ -7,7 +7,7 @@ BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
 .PHONY: help setup test check unit golden fuzz versions look mutants torture flips shelf kills bench \
-	rebuild e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share clean
+	rebuild e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share e2e-wheels clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,10 @@ e2e-windows: .venv/ready  ## Windows programs made here, proved under Wine (15 m
 
 e2e-share: .venv/ready  ## builds shared through S3 and a mirror, adopted or refused by name (20 minutes)
 	LLAMABUILD_E2E=share $(BIN)/pytest -s tests/e2e/test_share.py
+
+e2e-wheels: .venv/ready  ## from llamabuild.lock to wheels in an index, for pip and uv (70 minutes)
+	$(BIN)/pip install --quiet $$($(BIN)/llamabuild lock --tools)
+	PATH="$(CURDIR)/$(BIN):$$PATH" LLAMABUILD_E2E=wheels $(BIN)/pytest -s tests/e2e/test_wheels.py
 
 torture: .venv/ready  ## 32 processes on one store, 500 kills, failing I/O, a full disk (about 2 minutes)
 	$(BIN)/python -m tests.torture

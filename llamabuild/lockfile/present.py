@@ -1,5 +1,5 @@
-"""Which keys shared stores have an artifact for: one look at each. What an artifact is worth is seen
-when it is taken."""
+"""Which keys shared stores have an artifact for: one look at each. What an artifact is worth is
+seen when it is taken."""
 
 from __future__ import annotations
 
