@@ -23,7 +23,14 @@ def target(name: str, **fields: Any) -> Locked:
 
 
 def lock(*targets: Locked) -> Lock:
-    return Lock(pin="default", sha256="a" * 64, commit="0c1e57098", build_number=9, targets=targets)
+    return Lock(
+        pin="default",
+        version="0.3.36",
+        sha256="a" * 64,
+        commit="0c1e57098",
+        build_number=9,
+        targets=targets,
+    )
 
 
 def cell(name: str, *needs: str) -> Cell:

@@ -29,6 +29,7 @@ from llamabuild.events import (
     StepStarted,
     Warned,
 )
+from llamabuild.lockfile import resolve
 from llamabuild.report import jsonl
 from tests.unit import values
 
@@ -46,9 +47,9 @@ def cell(name: str = "cpu", **changes: object) -> Cell:
         os="linux",
         arch="x86_64",
         variant="cpu",
-        compiler=differences.compiler_words(decided.compiler),
+        compiler=resolve.compiler_in_words(decided.compiler),
         sysroot=decided.sysroot,
-        tools=tuple(differences.tool_words(one) for one in decided.tools),
+        tools=tuple(resolve.tool_in_words(one) for one in decided.tools),
         needs=("linux", "x86_64"),
     )
     return replace(made, **changes)  # type: ignore[arg-type]
