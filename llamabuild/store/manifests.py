@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -83,8 +83,8 @@ def unsafe(files: Mapping[str, File]) -> str:
 
 def _placed(name: str) -> bool:
     """True for ``build.log`` and for ``bin/X``, ``lib/X`` and ``wheel/X.whl``."""
-    parts = PurePosixPath(name).parts
-    if "/".join(parts) != name or not all(_PART.fullmatch(part) for part in parts):
+    parts = name.split("/")  # pathlib takes five times as long, and thousands of names are read
+    if not all(map(_PART.fullmatch, parts)):
         return False
     in_place = len(parts) == 2 and parts[0] in _FOLDERS
     return name == _LOG or (in_place and (parts[0] != "wheel" or name.endswith(".whl")))
