@@ -70,7 +70,7 @@ if __name__ == "__main__":
     if words[:2] == ["worker", "run"]:
         sys.exit(worker(Path(words[2]), log, push="--no-push" not in words))
     if words[:2] == ["index", "publish"]:
-        given = dict(zip(words[2::2], words[3::2], strict=True))
-        sys.exit(index(Path(given["--lock"]), given["--store"], Path(given["--into"])))
+        given = dict(zip(words[3::2], words[4::2], strict=True))
+        sys.exit(index(Path(given["--lock"]), given["--store"], Path(words[2])))
     sys.argv = ["llamabuild", *words]
     main()

@@ -19,6 +19,7 @@ from llamabuild.instructions_arm import feature_of
 from llamabuild.model import Artifact, Build, Check, Pin, Proof
 from llamabuild.prove import crash
 from llamabuild.provide import Means
+from llamabuild.request import requested
 from llamabuild.toolchains import cross, runner
 from tests import standin
 
@@ -163,7 +164,7 @@ def asked(pin: Pin, cache: Path) -> Request:
     means = Means(asked="auto", host=HOST, cache=cache, emit=silent)
     target = elsewhere.Target(machine=MACHINE)
     wanted = recipes.load("cpu-native", ("cpu",))
-    return pipeline._request(wanted, pin, target, means, standin.proved)
+    return requested(wanted, pin, target, means, standin.proved)
 
 
 def proved(built: Build, work: Path, host: Host, emit: Emit) -> Proof:

@@ -17,6 +17,7 @@ from llamabuild.host import RecordedHost
 from llamabuild.matching import differs, expected
 from llamabuild.model import Compiler, Flag, Plan, Recipe, Toolchain, Verdict
 from llamabuild.provide import Means
+from llamabuild.request import requested
 from llamabuild.toolchains import isa_note
 from tests.golden import machines
 from tests.unit import planned, values
@@ -241,7 +242,7 @@ def test_a_level_that_this_machine_lacks_is_built_for_others(
     monkeypatch.setattr(provide, "look", lambda *_: found)
     host = RecordedHost(recorded.recording.machine)
     means = Means(asked="machine", host=host, cache=tmp_path, emit=silent)
-    request = pipeline._request(recipe(word), values.pin(), None, means, None)
+    request = requested(recipe(word), values.pin(), None, means, None)
     assert request.elsewhere is elsewhere
     assert request.decide(heal.Course()).cpu == word
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llamabuild import backends, elsewhere, heal, kits, pipeline, plan, provide, recipes, recordings
+from llamabuild import backends, elsewhere, heal, kits, plan, provide, recipes, recordings
 from llamabuild.attempts import Request
 from llamabuild.errors import ToolMissing, UnsupportedHardware
 from llamabuild.events import Event, Warned
@@ -14,6 +14,7 @@ from llamabuild.host import Finished
 from llamabuild.model import Kit, Plan, Recipe
 from llamabuild.provide import Means
 from llamabuild.proving import prove_in
+from llamabuild.request import requested
 from tests.unit import values
 from tests.unit.recorded import RecordedHost
 from tests.unit.test_cross import BINARIES, DEBIAN, SAID
@@ -48,7 +49,7 @@ def request(
     machine: str, cache: Path, told: list[Event], *, wanted: str = "cpu-native", runner: str = ""
 ) -> Request:
     means = Means(asked="auto", host=host(), cache=cache, emit=told.append)
-    return pipeline._request(recipe(wanted), values.pin(), target(machine, runner), means, prove_in)
+    return requested(recipe(wanted), values.pin(), target(machine, runner), means, prove_in)
 
 
 def decided(machine: str, cache: Path, wanted: str = "cpu-native", runner: str = "") -> Plan:
@@ -131,7 +132,7 @@ def test_a_windows_machine_is_planned_for_on_linux(
     monkeypatch.setattr(provide, "_fetch", fetch)
     means = Means(asked="auto", host=here, cache=tmp_path, emit=lambda _: None)
     wanted = target("windows-11-with-visual-studio")
-    request = pipeline._request(recipe("auto"), values.pin(), wanted, means, prove_in)
+    request = requested(recipe("auto"), values.pin(), wanted, means, prove_in)
     made = request.decide(heal.Course())
     assert [one.name for one in fetched] == ["zig-windows"]
     assert (made.system, made.backends, made.runner) == ("windows", ("cpu",), ())
