@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 
 from llamabuild import proving, store
+from llamabuild.backends import vulkan_probe
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
 from llamabuild.model import Build
@@ -59,6 +60,17 @@ for token in model.generate(tokens, temp=0.0):
 loaded = re.findall("libggml-cpu-([a-z0-9_]+)[.]so", open("/proc/self/maps").read())
 print(json.dumps({"tokens": found, "loaded": sorted(set(loaded))}))
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lavapipe() -> Iterator[None]:
+    """Select Mesa's Vulkan device on the CPU where it is the only one, so that the Vulkan wheel is
+    proved on a device."""
+    gpus = vulkan_probe.survey(HOST, vulkan_probe.loaders(HOST)).gpus
+    with pytest.MonkeyPatch.context() as patch:
+        if gpus and all(gpu.kind == "CPU" for gpu in gpus):
+            patch.setenv("GGML_VK_VISIBLE_DEVICES", "0")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -298,7 +298,7 @@ def test_the_hosts_limit_holds_whatever_is_asked_for(
         ((), None, 2, "llamabuild.lock"),
         ((), "version = ", 2, "llamabuild.lock"),
         ((), "version = 7", 2, "version"),
-        ((), 'version = 1\n[source]\npin = "x"\n', 2, "sha256"),
+        ((), 'version = 1\n[source]\npin = "x"\nversion = "1"\n', 2, "sha256"),
         ((), "version = 1\n[[target]]\nname = 3\n", 2, "llamabuild.lock"),
     ],
 )

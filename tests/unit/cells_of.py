@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from llamabuild.ci import cells
 from llamabuild.ci.cells import Cell
+from llamabuild.lockfile import files
 from llamabuild.lockfile.entries import Lock, Locked
 
 
@@ -39,18 +37,6 @@ def cell(name: str, *needs: str) -> Cell:
 
 
 def write(path: Path, targets: Iterable[Locked]) -> Path:
-    """A lock file, as TOML."""
-    lines = [
-        "version = 1",
-        "[source]",
-        'pin = "default"',
-        f'sha256 = "{"a" * 64}"',
-        'commit = "0c1e57098"',
-        "build_number = 9",
-    ]
-    for one in targets:
-        lines.append("[[target]]")
-        known = msgspec.to_builtins(one)
-        lines += [f"{name} = {json.dumps(value)}" for name, value in known.items() if value]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    """A lock file."""
+    files.write(path, lock(*targets))
     return path
