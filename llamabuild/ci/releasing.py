@@ -6,16 +6,16 @@ only what is left.
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from llamabuild import digest, release, remotes, store
-from llamabuild.errors import FetchError, IntegrityError, LlamabuildError, LockMismatch
-from llamabuild.events import Emit, Warned
+from llamabuild.errors import LlamabuildError, LockMismatch
+from llamabuild.events import Emit
 from llamabuild.host import Host
+from llamabuild.lockfile import present
 from llamabuild.lockfile.entries import Lock, Locked
 from llamabuild.model import Artifact
 
@@ -118,20 +118,10 @@ def _known(lock: Lock, terms: Terms) -> dict[str, list[_Place]]:
     """The artifacts of shared stores by their keys, the newest first; each index is read once."""
     wanted = {one.key for one in lock.targets if one.key}
     found: dict[str, list[_Place]] = {}
-    for shared in terms.stores:
-        for row in sorted(_rows(shared, terms.emit), key=lambda row: row.created, reverse=True):
-            if row.key in wanted:
-                found.setdefault(row.key, []).append(_Place(row.id, _pulling(shared, row, terms)))
+    for shared, row in present.rows(terms.stores, terms.emit):
+        if row.key in wanted:
+            found.setdefault(row.key, []).append(_Place(row.id, _pulling(shared, row, terms)))
     return found
-
-
-def _rows(shared: Shared, emit: Emit) -> Iterable[Row]:
-    try:
-        state = remotes.latest(shared, now=dt.datetime.now(tz=dt.timezone.utc))
-        return remotes.everything(shared, state) if state else ()
-    except (FetchError, IntegrityError) as error:
-        emit(Warned(message=f"{error.message}. It goes on without it.", hint=error.hint))
-        return ()
 
 
 def _pulling(shared: Shared, row: Row, terms: Terms) -> _Take:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +16,6 @@ from llamabuild.events import Noticed, Warned
 if TYPE_CHECKING:
     from llamabuild.lockfile.entries import Lock
     from llamabuild.lockfile.locking import Outcome
-    from llamabuild.lockfile.present import Present
     from llamabuild.model import Plan
     from llamabuild.provide import Means
     from llamabuild.remotes import Shared
@@ -82,7 +80,7 @@ def lock_command(
     linux-aarch64 behind it for another machine's processor) or a recorded machine
     (laptop.json, 'laptop.json cuda-native'). What is locked stays until --upgrade.
     """
-    from llamabuild.lockfile import files, locking
+    from llamabuild.lockfile import files, locking, present
 
     with settings(as_json, cache, progress) as use:
         known = files.read(lock) if lock.is_file() or not wants else locking.begun()
@@ -100,7 +98,7 @@ def lock_command(
         changed = locking.renewed(changed) if upgrade else changed
         outcome = locking.locked(changed, lock, means=means, variant=_variant(), anew=upgrade)
         shared = opened(use, stores, unsigned=unsigned, offline=offline)
-        made = locking.noted(outcome.lock, _there(use, shared))
+        made = locking.noted(outcome.lock, present.there(shared, use.reporter))
         files.write(lock, made)
         click.echo(_answer(made, as_json))
         _tell(use, outcome)
@@ -151,20 +149,13 @@ def _tell(use: Settings, outcome: Outcome) -> None:
 
 def _missing(use: Settings, known: Lock, shared: Sequence[Shared]) -> tuple[str, ...]:
     """The locked artifacts that no store has: what only this machine has is nobody else's."""
-    from llamabuild.lockfile import locking
+    from llamabuild.lockfile import locking, present
 
     if shared:
-        return locking.missing(known, _there(use, shared))
+        return locking.missing(known, present.there(shared, use.reporter))
     if any(one.artifact for one in known.targets):
         use.reporter(Noticed(message="artifacts are not looked for: no --store is named"))
     return ()
-
-
-def _there(use: Settings, shared: Sequence[Shared]) -> Present:
-    """The artifacts that are in these stores, by key."""
-    from llamabuild.lockfile import present
-
-    return present.there(shared, use.reporter, now=dt.datetime.now(tz=dt.timezone.utc))
 
 
 def _variant() -> Callable[[Plan], str]:
