@@ -80,9 +80,11 @@ def lock_command(
     linux-aarch64 behind it for another machine's processor) or a recorded machine
     (laptop.json, 'laptop.json cuda-native'). What is locked stays until --upgrade.
     """
+    from llamabuild import provide
     from llamabuild.lockfile import files, locking, present
 
     with settings(as_json, cache, progress) as use:
+        provide.check(toolchain)
         known = files.read(lock) if lock.is_file() or not wants else locking.begun()
         if only_tools:
             click.echo("\n".join(locking.requirements(known)))
