@@ -13,6 +13,7 @@ import click
 
 from llamabuild.cli import (  # noqa: F401 - each adds its commands
     back,
+    choose,
     index,
     keep,
     lock,
