@@ -96,11 +96,12 @@ def _cell(lock: Lock, targets: list[Locked], machines: dict[str, Recording]) -> 
         compiler=first.compiler,
         sysroot=first.sysroot,
         tools=first.tools,
-        needs=needs(first),
+        needs=tuple(dict.fromkeys(word for one in targets for word in needs(one))),
         machine=machines.get(first.machine),
     )
 
 
 def needs(target: Locked) -> tuple[str, ...]:
-    """What a worker has to offer to build a target: its system, its architecture."""
-    return tuple(word for word in (target.os, target.arch) if word)
+    """What a worker has to offer to build a target: its system, its architecture, and what the lock
+    file says."""
+    return tuple(dict.fromkeys(word for word in (target.os, target.arch, *target.needs) if word))

@@ -52,6 +52,12 @@ def with_stores(command: _Command) -> _Command:
 @command("lock", "llamabuild lock cpu-fat cpu-v3 'cuda sm_86+sm_89' laptop.json")
 @click.argument("wants", nargs=-1, metavar="[TARGET]...")
 @with_lock
+@click.option(
+    "--needs",
+    multiple=True,
+    metavar="WORD",
+    help="What a worker has to offer for these targets: cuda, x86_64_v4 (`worker offer`).",
+)
 @click.option("--remove", "removed", multiple=True, metavar="NAME", help="Take a target out.")
 @click.option("--upgrade", is_flag=True, help="The newest source, and the tools of this machine.")
 @click.option("--check", is_flag=True, help="Change nothing; exit code 12 when it does not fit.")
@@ -62,6 +68,7 @@ def with_stores(command: _Command) -> _Command:
 def lock_command(
     wants: tuple[str, ...],
     lock: Path,
+    needs: tuple[str, ...],
     removed: tuple[str, ...],
     upgrade: bool,
     check: bool,
@@ -96,7 +103,8 @@ def lock_command(
             _check(use, known, lock, means, opened(use, stores, unsigned=unsigned, offline=offline))
             click.echo(_answer(known, as_json))
             return
-        changed = locking.with_targets(locking.without_targets(known, removed), wants, toolchain)
+        fewer = locking.without_targets(known, removed)
+        changed = locking.with_targets(fewer, wants, toolchain, needs)
         changed = locking.renewed(changed) if upgrade else changed
         outcome = locking.locked(changed, lock, means=means, variant=_variant(), anew=upgrade)
         shared = opened(use, stores, unsigned=unsigned, offline=offline)

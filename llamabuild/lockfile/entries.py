@@ -9,17 +9,19 @@ from dataclasses import dataclass
 class Locked:
     """One thing that is built for the team.
 
-    ``want`` are the words that it was asked for with ("cuda sm_86+sm_89"), ``machine`` is the file
-    of a recorded machine, seen from the lock file, where it is for one. The rest was decided when
-    it was locked: ``key`` and ``variant`` are empty for what cannot be planned on the machine that
-    locked it. ``compiler``, ``sysroot`` and ``tools`` are what the key was made with, in words, so
-    that a difference has a name. ``artifact`` is the id of the build that was locked, ``wheel`` the
-    SHA-256 of the wheel that is released from it; both are empty until there is one.
+    ``want`` are the words that it was asked for with ("cuda sm_86+sm_89"), ``needs`` what a worker
+    has to offer beside its system and architecture ("cuda": a device to prove it on), ``machine``
+    the file of a recorded machine, seen from the lock file, where it is for one. The rest was
+    decided when it was locked: ``key`` and ``variant`` are empty for what cannot be planned on the
+    machine that locked it. ``compiler``, ``sysroot`` and ``tools`` are what the key was made with,
+    in words, so that a difference has a name. ``artifact`` is the id of the build that was locked,
+    ``wheel`` the SHA-256 of the wheel that is released from it; both are empty until there is one.
     """
 
     name: str
     want: str
     toolchain: str = "auto"
+    needs: tuple[str, ...] = ()
     machine: str = ""
     os: str = ""
     arch: str = ""

@@ -45,20 +45,24 @@ def _name(pin: Pin) -> str:
     return next(name for name, one in pins.load_pins().items() if one.sha256 == pin.sha256)
 
 
-def with_targets(lock: Lock, wants: Sequence[str], toolchain: str) -> Lock:
-    """A lock file with more targets. One that is there already keeps its place; its toolchain may
-    be another one. Raises ConfigError for words that are not understood."""
+def with_targets(
+    lock: Lock, wants: Sequence[str], toolchain: str, needs: tuple[str, ...] = ()
+) -> Lock:
+    """A lock file with more targets. One that is there already keeps its place; its toolchain and
+    its needs may be others. Raises ConfigError for words that are not understood."""
     targets = {one.name: one for one in lock.targets}
     for want in wants:
         machine = wanted.parse(want).machine
-        made = Locked(name=wanted.name(want), want=want, toolchain=toolchain, machine=machine)
+        made = Locked(
+            name=wanted.name(want), want=want, toolchain=toolchain, needs=needs, machine=machine
+        )
         known = targets.get(made.name)
         if known and known.want != want:
             raise ConfigError(
                 f"{want!r} and {known.want!r} would both be called {made.name!r}",
                 "Give one of the files another name.",
             )
-        same = known and known.toolchain == toolchain
+        same = known and (known.toolchain, known.needs) == (toolchain, needs)
         targets[made.name] = known if known and same else made
     return replace(lock, targets=tuple(targets.values()))
 

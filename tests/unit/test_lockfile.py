@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from llamabuild import pins, probe, recordings
+from llamabuild.ci import cells
 from llamabuild.errors import ConfigError, LockMismatch
 from llamabuild.host import RecordedHost
 from llamabuild.lockfile import files, locking, resolve, wanted
@@ -176,6 +177,13 @@ def test_targets_are_added_and_taken_out() -> None:
     assert again.targets[0].key == made.key
     other = locking.with_targets(lock, ["cpu-fat"], "zig")
     assert (other.targets[0].key, other.targets[0].toolchain) == ("", "zig")
+    wanting = locking.with_targets(lock, ["cuda sm_90"], "auto", ("cuda",)).targets[1]
+    assert wanting.needs == ("cuda",)
+    assert cells.needs(dataclasses.replace(wanting, os="linux", arch="x86_64")) == (
+        "linux",
+        "x86_64",
+        "cuda",
+    )
     assert locking.without_targets(again, ["cpu-fat"]).targets == again.targets[1:]
     with pytest.raises(ConfigError, match="no target 'gone'"):
         locking.without_targets(again, ["gone"])
