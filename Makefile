@@ -6,8 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden fuzz versions look mutants torture flips shelf kills bench \
-	rebuild e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share e2e-wheels clean
+.PHONY: help setup test check unit golden fuzz versions look mutants torture flips shelf fat matrix index \
+	kills bench rebuild e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share e2e-wheels clean
 
 help:  ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,15 @@ bench: .venv/ready  ## speed of the result and of setup against what users do to
 
 rebuild: .venv/ready  ## what one changed option costs with a warm compiler cache (8 minutes)
 	$(BIN)/python benchmarks/rebuild.py
+
+fat: .venv/ready  ## a fat build against the native one of this machine (25 minutes)
+	$(BIN)/python benchmarks/fat.py
+
+matrix: .venv/ready  ## planning 5,000 cells against a store (2 minutes)
+	$(BIN)/python benchmarks/matrix.py
+
+index: .venv/ready  ## an index of 2,000 wheels: one more, and what pip reads of it (3 minutes)
+	$(BIN)/python benchmarks/index.py
 
 shelf: .venv/ready  ## a store with 20,000 artifacts: lookup, choice, gc (5 minutes)
 	$(BIN)/python benchmarks/shelf.py
