@@ -149,14 +149,14 @@ def _refused(done: Published, released: Released | None) -> Refused | None:
     failed = released.failed if released else {}
     reasons = [
         *(f"{name}: {one}" for name, found in done.refused.items() for one in found),
-        *(f"{name}: {error.message}" for name, error in failed.items()),
+        *(f"{name}: {one.message.removeprefix(f'{name}: ')}" for name, one in failed.items()),
     ]
     if not reasons:
         return None
-    rest = len(done.added) + len(done.present)
+    count = len(done.refused) + len(failed)
+    total = count + len(done.added) + len(done.present)
     return Refused(
-        f"{len(done.refused) + len(failed)} were refused, {rest} are published: "
-        f"{'; '.join(reasons)}",
+        f"{count} of {total} are not published: {'; '.join(reasons)}",
         "llamabuild wheel makes wheels that pass; --replace lets one stand for another.",
         reasons=tuple(reasons),
     )
