@@ -42,8 +42,27 @@ def refused(ended: subprocess.CompletedProcess[str], code: int, *said: str) -> N
 
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
-    names = ["setup", "build", "plan", "probe", "prove", "run", "recipes", "pins", "completion"]
-    groups = {"store": ("ls", "show", "rm"), "trust": ("new", "add", "ls", "rm")}
+    names = [
+        "setup",
+        "build",
+        "plan",
+        "probe",
+        "prove",
+        "run",
+        "recipes",
+        "pins",
+        "completion",
+        "lock",
+        "matrix",
+    ]
+    groups = {
+        "store": ("ls", "show", "rm"),
+        "trust": ("new", "add", "ls", "rm"),
+        "matrix": ("run",),
+        "worker": ("run", "offer"),
+        "wheel": ("make", "check", "show"),
+        "index": ("publish", "check", "serve", "use"),
+    }
     inside = [[group, name] for group, members in groups.items() for name in members]
     for words in (*([name] for name in names), *inside):
         ended = run(*words, "--help", cache=tmp_path)
