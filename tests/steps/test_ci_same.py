@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -54,6 +55,8 @@ def contents(address: Path, cache: Path) -> dict[str, dict[str, str]]:
 def test_the_workflow_and_this_machine_make_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # in a job, pip's cmake and ninja come first
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setattr(RealTeam, "works", worklist.works(tmp_path), raising=False)
     team = RealTeam(tmp_path)
     lock = team.repository / "llamabuild.lock"
