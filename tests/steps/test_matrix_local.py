@@ -84,10 +84,10 @@ def test_how_it_looks_to_people_programs_and_github(
     out, err = child.communicate(timeout=300)
     assert out.splitlines()[-1] == "2 built, 1 failed"
     assert "native: Compiling" in err
-    assert "done: native (cpu-portable)" in err
-    assert "failed: bad (cpu-portable)" in err
+    assert "done: native (zen4-vm-gcc12.json cpu-native)" in err
+    assert "failed: bad (zen4-vm-gcc12.json cpu-native)" in err
     out, err = works.start(cache, *plain, GITHUB_ACTIONS="true").communicate(timeout=300)
-    assert "::group::native (cpu-portable)" in err
+    assert "::group::native (zen4-vm-gcc12.json cpu-native)" in err
     assert "::error title=CellsFailed::1 of 3 cells failed" in err
     assert out.splitlines()[-1] == "2 there already, 1 failed"
     _, err = works.start(cache, *plain, "--progress", "json").communicate(timeout=300)

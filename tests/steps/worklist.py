@@ -14,17 +14,25 @@ from typing import Any
 
 import msgspec
 
-from llamabuild import plan, provide
+from llamabuild import plan, provide, recordings
 from llamabuild.ci import cells
 from llamabuild.ci.cells import Cell
 from llamabuild.events import silent
 from llamabuild.host import LocalHost
 from llamabuild.lockfile import resolve
 from llamabuild.model import Pin
+from llamabuild.recordings import Recording
 from tests import standin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+RECORDED = recordings.read(REPOSITORY / "tests" / "machines" / "zen4-vm-gcc12.json")
+NATIVE = "zen4-vm-gcc12.json cpu-native"
 BROKEN = {"vendor/llama.cpp/nothing.c": "int nothing(void) { return undeclared; }\n"}
+
+
+def recorded(want: str) -> Recording | None:
+    """The recorded machine that a target names."""
+    return RECORDED if want == NATIVE else None
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,7 @@ class Works:
     folder: Path
     pins: Mapping[str, Pin]
 
-    def cell(
-        self, name: str, want: str = "cpu-portable", pin: str = "standin", **changes: Any
-    ) -> Cell:
+    def cell(self, name: str, want: str = NATIVE, pin: str = "standin", **changes: Any) -> Cell:
         """A cell of this machine, locked as it is."""
         decided = self.planned(want, pin)
         system, _, arch = LocalHost().system()
@@ -55,12 +61,13 @@ class Works:
             sysroot=decided.sysroot,
             tools=tuple(resolve.tool_in_words(one) for one in decided.tools),
             needs=(system, arch),
+            machine=recorded(want),
         )
         return replace(made, **changes)
 
     def planned(self, want: str, pin: str) -> Any:
         means = provide.Means(asked="auto", host=LocalHost(), cache=self.folder, emit=silent)
-        return resolve.planned(want, None, self.pins[pin], means)
+        return resolve.planned(want, recorded(want), self.pins[pin], means)
 
     def environment(self, **more: str) -> dict[str, str]:
         """In which the program takes the stand-in for the pinned source."""
