@@ -357,7 +357,7 @@ ALL_V3 = ("sse4_2", "avx", "f16c", "fma", "avx2", "bmi2")
 def test_openmp_is_for_this_machine_until_it_is_put_in(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(Refused, match=r"libgomp\.so\.1 from outside") as caught:
-        made(tmp_path / "a", "-fopenmp")
+        made(tmp_path / "a", "-fopenmp", bundle=False)
     assert "--bundle-runtime" in caught.value.hint
     assert len(caught.value.reasons) == 1
     assert not (tmp_path / "a" / "out").exists()
@@ -366,8 +366,10 @@ def test_openmp_is_for_this_machine_until_it_is_put_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not PATCHELF, reason="patchelf is not installed")
-def test_libraries_are_put_in(tmp_path: Path) -> None:
-    wheel = made(tmp_path, "-fopenmp", bundle=True)
+@pytest.mark.parametrize("bundle", [None, True])
+def test_libraries_are_put_in(tmp_path: Path, bundle: bool | None) -> None:
+    """Those that nothing else brings, unless somebody says otherwise."""
+    wheel = made(tmp_path, "-fopenmp", bundle=bundle)
     assert "manylinux" in wheel.name
     site = installed(wheel, tmp_path)
     inside = [one.name for one in (site / "llama_cpp_python.libs").iterdir()]
