@@ -110,7 +110,8 @@ def _released(
     if released.lock != known:
         files.write(lock, released.lock)
     for name, error in released.failed.items():
-        use.reporter(Warned(message=f"{name}: {error.message}", hint=error.hint))
+        said = error.message.removeprefix(f"{name}: ")
+        use.reporter(Warned(message=f"{name}: {said}", hint=error.hint))
     return released
 
 
