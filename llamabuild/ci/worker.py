@@ -68,7 +68,7 @@ def work(
     """
     started = time.monotonic()
     _able(cell, host, cache)
-    resolve.pin_of(cell.pin, cell.sha256)
+    resolve.pin_of(cell.pin, cell.sha256, cell.commit)
     if to:
         check(to)
     steps = _Steps(emit)
@@ -153,7 +153,7 @@ def made(
     recipe, target = resolve.parts(cell.want, cell.machine, host)
     return pipeline.provision(
         recipe,
-        resolve.pin_of(cell.pin, cell.sha256),
+        resolve.pin_of(cell.pin, cell.sha256, cell.commit),
         host=host,
         cache=cache,
         emit=emit,

@@ -90,7 +90,7 @@ def locked(
     Raises LockMismatch for a source that this llamabuild does not have, ConfigError for a recorded
     machine that cannot be read.
     """
-    pin = resolve.pin_of(lock.pin, lock.sha256)
+    pin = resolve.pin_of(lock.pin, lock.sha256, lock.commit)
     recorded = files.machines(lock, path)
     unplanned: dict[str, LlamabuildError] = {}
     targets = []

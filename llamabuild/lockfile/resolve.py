@@ -86,7 +86,7 @@ def tool_in_words(tool: Tool) -> str:
     return " ".join(word for word in (tool.name, tool.version, tool.digest[:12]) if word)
 
 
-def pin_of(name: str, sha256: str) -> Pin:
+def pin_of(name: str, sha256: str, commit: str) -> Pin:
     """The pinned source that a lock file names. Raises LockMismatch when this llamabuild has
     another one under that name, or none."""
     known = pins.load_pins()
@@ -95,6 +95,8 @@ def pin_of(name: str, sha256: str) -> Pin:
         said = f"this llamabuild has no source {name!r}"
     elif found.sha256 != sha256:
         said = f"the archive of {name} is {found.sha256[:12]} here, {sha256[:12]} there"
+    elif found.commit != commit:
+        said = f"llama.cpp of {name} is {found.commit} here, {commit} there"
     else:
         return found
     raise LockMismatch(

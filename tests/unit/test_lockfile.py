@@ -201,11 +201,11 @@ def test_a_new_lock_file_is_for_the_default_pin() -> None:
         pin.commit,
         pin.build_number,
     )
-    assert resolve.pin_of(lock.pin, lock.sha256) == pin
+    assert resolve.pin_of(lock.pin, lock.sha256, lock.commit) == pin
     with pytest.raises(LockMismatch, match="000000000000 there"):
-        resolve.pin_of(lock.pin, "0" * 64)
+        resolve.pin_of(lock.pin, "0" * 64, lock.commit)
     with pytest.raises(LockMismatch, match=r"no source '9\.9\.9'"):
-        resolve.pin_of("9.9.9", lock.sha256)
+        resolve.pin_of("9.9.9", lock.sha256, lock.commit)
 
 
 def test_what_differs_has_a_name() -> None:
