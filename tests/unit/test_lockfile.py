@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from llamabuild import pins, probe, recordings
@@ -125,6 +125,7 @@ locks = some.builds(
 )
 
 
+@settings(max_examples=20)  # each is flushed to the disk
 @given(locks)
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, lock: Lock) -> None:
     path = tmp_path_factory.mktemp("lock") / "llamabuild.lock"
