@@ -18,7 +18,7 @@ from llamabuild.index import folder, inside, offers, pages, people, variants, wr
 from llamabuild.index.entries import Entry
 from llamabuild.index.folder import Shelf
 from llamabuild.index.inside import File
-from llamabuild.index.names import METADATA, PROJECT, RECORD, ROOT, VARIANTS
+from llamabuild.index.names import METADATA, PROJECT, RECORD, ROOT, SIGNED, VARIANTS
 from llamabuild.store import files
 
 _PAGES: Final = ((writing.JSON, True), (writing.HTML, False))
@@ -97,7 +97,7 @@ def _orphans(shelf: Shelf) -> Iterator[str]:
     """Files that nothing accounts for."""
     known = {writing.HTML, writing.JSON, *shelf.extra, *shelf.broken}
     for one in (*shelf.entries, *shelf.begun, *(n.removesuffix(RECORD) for n in shelf.broken)):
-        known |= {one, one + METADATA, one + RECORD}
+        known |= {one, one + METADATA, one + RECORD, one + SIGNED}
     yield from sorted(shelf.files - known)
 
 
@@ -234,6 +234,6 @@ def _aside(top: Path, at: Path, name: str) -> None:
     """A wheel that cannot be had any more, with what is beside it."""
     to = top / folder.WORK / "unsound"
     to.mkdir(parents=True, exist_ok=True)
-    for one in (name, name + METADATA, name + RECORD):
+    for one in (name, name + METADATA, name + RECORD, name + SIGNED):
         if (at / one).exists():
             (at / one).replace(to / one)

@@ -15,6 +15,7 @@ from llamabuild.lockfile import files, locking
 from llamabuild.lockfile.entries import Lock, Locked
 from llamabuild.matching import group
 from llamabuild.model import Artifact
+from llamabuild.trust import keys
 from tests.steps import test_release, toywheels
 from tests.steps.test_cli import run
 
@@ -56,8 +57,11 @@ def publish(path: Path, cache: Path, *words: str, code: int = 0) -> Any:
 
 
 def test_what_was_built_is_published_and_written_down(
-    cache: Path, kept: Artifact, tmp_path: Path
+    cache: Path, kept: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With what was signed about it beside it."""
+    monkeypatch.setenv(keys.VARIABLE, str(tmp_path / "key.pem"))
+    assert run("trust", "new", "team", cache=cache).returncode == 0
     path = tmp_path / "llamabuild.lock"
     lock(path, Locked(name="a", want="cpu-portable", key=kept.key))
     (name,) = publish(path, cache)["added"]
@@ -67,7 +71,9 @@ def test_what_was_built_is_published_and_written_down(
     assert len(target.wheel) == 64
     again = publish(path, cache)
     assert (again["added"], again["present"]) == ([], [name])
-    assert run("index", "check", str(tmp_path / "index"), cache=cache).returncode == 0
+    top = tmp_path / "index"
+    assert (top / "cpu.portable" / "llama-cpp-python" / f"{name}.dsse.json").is_file()
+    assert run("index", "check", str(top), cache=cache).returncode == 0
 
 
 def test_what_is_missing_is_named_and_the_rest_is_published(
