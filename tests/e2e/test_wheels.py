@@ -12,6 +12,7 @@ import http.server
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -104,7 +105,7 @@ def shelf(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("team")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLAMABUILD_SIGNING_KEY", str(home / "key.pem"))
-        line = run("trust", "new", "team").stdout.strip()
+        line = run("trust", "new", f"team-{secrets.token_hex(4)}").stdout.strip()
         run("trust", "add", *line.split())
         (home / "store").mkdir()
         yield home / "store"
