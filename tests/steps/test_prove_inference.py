@@ -85,6 +85,11 @@ def test_a_child_killed_by_a_fault_is_a_crash(name: str, kind: str, runner: Runn
         ("sleep 60", "timeout", "did not end in time"),
         ("kill -KILL $$", "memory", "memory"),
         ("echo 'terminate: std::bad_alloc' >&2; kill -ABRT $$", "memory", "bad_alloc"),
+        (
+            "echo 'ggml-alloc.c:839: GGML_ASSERT(galloc->hash_values != NULL) failed' >&2; kill -ABRT $$",
+            "memory",
+            "hash_values",
+        ),
         ("echo 'libllama.so: bad' >&2; exit 1", "load", "libllama.so: bad"),
         (
             "echo 'libgomp.so.1: cannot open shared object file: No such file' >&2; exit 1",
