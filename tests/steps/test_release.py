@@ -212,6 +212,7 @@ __attribute__((target("avx2")))
 void ggml_cpu_init(int * a) { for (int i = 0; i < 64; i++) a[i] += 3; }
 """
 BREAKS: dict[str, tuple[str, _Change]] = {
+    "there is no code for the CPU": ("libraries", gone("../llama_cpp/lib/libggml-cpu.so")),
     "METADATA has another version": ("names", edited("METADATA", "1.2.3+cpu", "1.2.4+cpu")),
     "METADATA has another name": ("names", edited("METADATA", "llama_cpp_python", "llama")),
     "__version__ is another": ("names", edited("llama_cpp/__init__.py", '"1.2.3', '"1.2.2')),
