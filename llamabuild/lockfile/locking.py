@@ -125,7 +125,9 @@ def differences(was: Lock, now: Lock) -> tuple[str, ...]:
     """What another machine, or another day, makes of the same targets, a sentence each. Pure."""
     today = {one.name: one for one in now.targets}
     return tuple(
-        line for one in was.targets for line in resolve.differences(one.name, one, today[one.name])
+        f"{one.name}: {line}"
+        for one in was.targets
+        for line in resolve.differences(one, today[one.name])
     )
 
 

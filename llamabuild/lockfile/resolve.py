@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from llamabuild import heal, pins, plan
 from llamabuild.elsewhere import Target
@@ -16,12 +17,6 @@ from llamabuild.provide import Means
 from llamabuild.recordings import Recording
 from llamabuild.request import requested
 
-_WORDS: Mapping[str, str] = {
-    "compiler": "the compiler",
-    "sysroot": "the C library",
-    "tools": "the tools",
-    "fingerprint": "what it is for",
-}
 _HINT = (
     "Use the locked tools (llamabuild lock --tools names them), or renew: llamabuild lock --upgrade"
 )
@@ -106,26 +101,57 @@ def pin_of(name: str, sha256: str, commit: str) -> Pin:
     )
 
 
-def differences(name: str, was: Locked, now: Locked) -> tuple[str, ...]:
-    """What is another today than when it was locked, a sentence each; empty when the keys are the
-    same. ``name`` is the target's. Pure."""
-    if was.key == now.key:
+class Made(Protocol):
+    """What a lock file, or a cell of it, says that something is made with."""
+
+    @property
+    def key(self) -> str:
+        """What has to come out; empty where nobody knows."""
+
+    @property
+    def os(self) -> str:
+        """The system that it is for."""
+
+    @property
+    def compiler(self) -> str:
+        """The compiler, in words."""
+
+    @property
+    def sysroot(self) -> str:
+        """The C library that it is linked with."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The tools, in words."""
+
+
+def differences(was: Made, now: Made) -> tuple[str, ...]:
+    """What is another here than what was locked, a sentence each; empty when the keys are the same
+    or none was locked. What was not written down is not compared. Pure."""
+    if not was.key or was.key == now.key:
         return ()
-    values = [(word, getattr(was, one), getattr(now, one)) for one, word in _WORDS.items()]
-    return tuple(
-        f"{name}: {word} was {_shown(then)}, here it is {_shown(today)}"
-        for word, then, today in values
-        if then != today
-    ) or (f"{name}: its options or sources are others (key {was.key[:12]}, here {now.key[:12]})",)
+    same = "compiler, C library and tools are the same"
+    keys = f"key {now.key[:12]} here, {was.key[:12]} there"
+    unknown = f"options or the llamabuild that planned them ({keys}): {same}"
+    return tuple(_differences(was, now)) or (unknown,)
+
+
+def _differences(was: Made, now: Made) -> Iterator[str]:
+    pairs = (
+        ("compiler", now.compiler, was.compiler),
+        ("C library", now.sysroot, was.sysroot),
+        ("system", now.os, was.os),
+    )
+    for word, here, there in pairs:
+        if there and here != there:
+            yield f"{word}: {here or 'none'} here, {there} there"
+    theirs = {one.partition(" ")[0]: one for one in was.tools if one not in now.tools}
+    mine = {one.partition(" ")[0]: one for one in now.tools if one not in was.tools}
+    for name in dict.fromkeys((*mine, *theirs)) if was.tools else ():
+        yield f"{name}: {mine.get(name, 'none')} here, {theirs.get(name, 'none')} there"
 
 
 def mismatch(differing: tuple[str, ...]) -> LockMismatch:
     """The error for differences, of which there are some."""
     more = f"; … and {len(differing) - 1} more" if len(differing) > 1 else ""
     return LockMismatch(f"{differing[0]}{more}", _HINT, differences=differing)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return str(value) or "nothing"
