@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from llamabuild import data
 from llamabuild.audit.planned import with_implied
 from llamabuild.backends import BACKENDS, cpu_sets
 from llamabuild.model import Device, Requires
@@ -16,20 +17,8 @@ from llamabuild.model import Device, Requires
 SCHEMA: Final = "https://variants-schema.wheelnext.dev/peps/850/v0.2.0.json"
 """Of versions that begin with 0 the draft says that they are not for production."""
 NULL: Final = "null"
-_PROVIDERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "nvidia": {
-        "requires": ["nvidia-variant-provider"],
-        "plugin-api": "nvidia_variant_provider.plugin:NvidiaVariantPlugin",
-    },
-    "x86_64": {"requires": ["x86-64-variant-provider"]},
-}
-"""The more important first."""
-_ARCHITECTURES: Final = (
-    *("50", "52", "53", "60", "61", "62", "70", "72", "75", "80", "86", "87", "88", "89", "90"),
-    *("100", "103", "110", "120", "121"),
-)
-"""NVIDIA's compute capabilities that CUDA 12 and 13 compile for. The provider does not know that
-code for one runs on another of a later generation, so every one that is covered is listed."""
+_TABLE: Final = data.load(data.package("index/variants.toml"))
+_PROVIDERS: Final[Mapping[str, Mapping[str, Any]]] = _TABLE["providers"]
 Properties = Mapping[str, Mapping[str, list[str]]]
 
 
@@ -65,7 +54,9 @@ def _level(features: Iterable[str]) -> str:
 
 def _nvidia(requires: Requires) -> dict[str, dict[str, list[str]]]:
     covered = [
-        name for name in _ARCHITECTURES if not BACKENDS["cuda"].fit(requires, _device(name)).missing
+        name
+        for name in _TABLE["architectures"]
+        if not BACKENDS["cuda"].fit(requires, _device(name)).missing
     ]
     toolkit = dict(requires.toolkits).get("cuda", "")
     least = {"cuda_version_lower_bound": [".".join(toolkit.split(".")[:2])]} if toolkit else {}
