@@ -1,0 +1,113 @@
+"""Patterns: many expressions over much text, in linear time.
+
+The dialect is RE2's (no look-around, no back-references), so that no line, however hostile, takes
+longer than its length. Two things are easier than usual: a blank in a pattern stands for any white
+space, line ends included, because CMake and terminals wrap; and all quotes are ``'``, because
+:mod:`llamabuild.diagnose.text` makes them so. A dot is any byte but a line end.
+
+google-re2 finds hundreds of expressions in one pass (500 MB/s); Python's own ``re`` needs one each
+and can be made to take minutes. Where google-re2 has no wheel, ``re`` does the same work, slower,
+on lines that are cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Protocol
+
+try:
+    import re2
+except ImportError:  # pragma: no cover - depends on the platform
+    re2 = None
+
+_MEMORY: Final = 32 << 20
+"""Bytes that RE2 may use for the states of all patterns together."""
+_PIECE: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]| +", re.DOTALL)
+_LONGEST: Final = 2000
+"""Bytes of a line that ``re`` is given: what it does with a line may grow with its square."""
+
+
+class Found(Protocol):
+    """A match of either engine."""
+
+    def start(self) -> int:
+        """Where it begins."""
+
+    def end(self) -> int:
+        """Where it ends."""
+
+    def groupdict(self) -> Mapping[str, bytes | None]:
+        """Its named groups."""
+
+
+def spaced(pattern: str) -> str:
+    r"""A pattern in which blanks outside of brackets stand for any white space.
+
+    >>> spaced("not found [a b]\\ c")
+    'not\\s+found\\s+[a b]\\ c'
+    """
+    return _PIECE.sub(lambda piece: r"\s+" if piece[0].startswith(" ") else piece[0], pattern)
+
+
+class Patterns:
+    """Expressions that are searched together."""
+
+    def __init__(self, patterns: Sequence[str], *, plain: bool = False) -> None:
+        """``plain`` does without google-re2.
+
+        Raises ValueError for an expression that the dialect does not have.
+        """
+        self._sources = [spaced(one) for one in patterns]
+        self._set = None if plain or re2 is None else _set(self._sources)
+        self._plain = self._set is None
+
+    def present(self, text: bytes) -> Sequence[int]:
+        """Numbers of the patterns that are found in the text."""
+        if self._set is not None:
+            return self._set.Match(text) or ()
+        short = _cut(text)
+        return [n for n in range(len(self._sources)) if self._one(n).search(short)]
+
+    def finds(self, number: int, text: bytes) -> Iterator[Found]:
+        """Matches of one pattern, the first first."""
+        yield from self._one(number).finditer(_cut(text) if self._plain else text)
+
+    def _one(self, number: int) -> Any:  # noqa: ANN401 - of either engine
+        return _compiled(self._sources[number], self._plain)
+
+
+def _cut(text: bytes) -> bytes:
+    """The text without what is beyond the longest line, if any line is longer."""
+    if len(text) <= _LONGEST:
+        return text
+    lines = text.split(b"\n")
+    return b"\n".join(line[:_LONGEST].ljust(len(line)) for line in lines)
+
+
+@cache
+def _compiled(source: str, plain: bool) -> Any:  # noqa: ANN401 - of either engine
+    if plain:
+        return re.compile(source.encode())
+    return re2.compile(source.encode(), _options())
+
+
+def _set(sources: Sequence[str]) -> Any:  # noqa: ANN401 - google-re2 has no types
+    found = re2.Set.SearchSet(_options())
+    for source in sources:
+        try:
+            found.Add(source.encode())
+        except re2.error as error:
+            raise ValueError(f"{source}: {error}") from error
+    found.Compile()
+    return found
+
+
+@cache
+def _options() -> Any:  # noqa: ANN401 - google-re2 has no types
+    options = re2.Options()
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1  # a byte is a character: logs are not all UTF-8
+    return options

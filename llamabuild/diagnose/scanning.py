@@ -1,0 +1,143 @@
+"""Scan: where the catalogue's patterns stand in a log of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from typing import BinaryIO, Final
+
+from llamabuild.diagnose import text as texts
+from llamabuild.diagnose.catalogue import Entry, benign, entries
+from llamabuild.diagnose.patterns import Found, Patterns
+
+_TRIES: Final = 100
+"""Places of one pattern in one chunk that are looked at: the rest is more of the same."""
+_EVIDENCE: Final = 400
+"""Bytes of a line that are shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """Where an entry was first found: the line's number (from 1), the line, and the named groups of
+    the pattern."""
+
+    entry: Entry
+    line: int
+    evidence: str
+    groups: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was found up to here."""
+
+    sights: dict[str, Sight] = field(default_factory=dict)
+    needs: set[tuple[str, int]] = field(default_factory=set)
+    done: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Index:
+    """All patterns of the catalogue: ``what`` says whose each is, and which (None: a pattern that
+    finds the entry; a number: one that it needs)."""
+
+    patterns: Patterns
+    what: tuple[tuple[Entry, int | None], ...]
+    unless: Mapping[str, Patterns]
+    benign: Patterns
+
+
+@cache
+def _index(plain: bool) -> _Index:
+    sources: list[str] = []
+    what: list[tuple[Entry, int | None]] = []
+    for entry in entries():
+        for pattern in entry.patterns:
+            sources.append(pattern)
+            what.append((entry, None))
+        for number, pattern in enumerate(entry.needs):
+            sources.append(pattern)
+            what.append((entry, number))
+    return _Index(
+        patterns=Patterns(sources, plain=plain),
+        what=tuple(what),
+        unless={one.id: Patterns(one.unless, plain=plain) for one in entries() if one.unless},
+        benign=Patterns([each for one in benign() for each in one.patterns], plain=plain),
+    )
+
+
+def scan(stream: BinaryIO, *, plain: bool = False) -> list[Sight]:
+    """The first sight of every entry that a log shows, in the log's order. ``plain`` does without
+    google-re2."""
+    index, seen = _index(plain), _Seen()
+    for line, chunk in texts.chunks(stream):
+        _look(index, seen, line, chunk)
+    whole = (sight for sight in seen.sights.values() if _complete(sight.entry, seen))
+    return sorted(whole, key=lambda sight: sight.line)
+
+
+def _complete(entry: Entry, seen: _Seen) -> bool:
+    return all((entry.id, number) in seen.needs for number in range(len(entry.needs)))
+
+
+def _look(index: _Index, seen: _Seen, first: int, chunk: bytes) -> None:
+    for number in index.patterns.present(chunk):
+        if number in seen.done:
+            continue
+        entry, need = index.what[number]
+        if need is not None:
+            seen.needs.add((entry.id, need))
+            seen.done.add(number)
+        elif sight := _sight(index, number, entry, first, chunk):
+            before = seen.sights.get(entry.id)
+            if before is None or sight.line < before.line:
+                seen.sights[entry.id] = sight
+            seen.done.add(number)
+
+
+def _sight(index: _Index, number: int, entry: Entry, first: int, chunk: bytes) -> Sight | None:
+    for found in islice(index.patterns.finds(number, chunk), _TRIES):
+        begin, end = _lines(chunk, found)
+        line = chunk[begin:end]
+        unless = index.unless.get(entry.id)
+        if index.benign.present(line) or (unless and unless.present(line)):
+            continue
+        groups = {_text(name): _text(value or b"") for name, value in found.groupdict().items()}
+        return Sight(
+            entry=entry,
+            line=first + chunk.count(b"\n", 0, begin),
+            evidence=_shown(line, found.start() - begin),
+            groups=groups,
+        )
+    return None
+
+
+def _lines(chunk: bytes, found: Found) -> tuple[int, int]:
+    """The whole lines that a match stands on."""
+    begin = chunk.rfind(b"\n", 0, found.start()) + 1
+    end = chunk.find(b"\n", found.end())
+    return begin, len(chunk) if end < 0 else end
+
+
+def _shown(line: bytes, place: int) -> str:
+    """What is shown of a line: the part around the place, if it is long."""
+    begin = max(0, place - _EVIDENCE // 4) if len(line) > _EVIDENCE else 0
+    part = line[begin : begin + _EVIDENCE]
+    shown = _text(part).strip()
+    return " ".join(shown.replace("\r", "\n").splitlines()).strip()
+
+
+def _text(data: bytes | str) -> str:
+    return data if isinstance(data, str) else data.decode("utf-8", "replace")
+
+
+def lines_of(stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    """The clean lines of a log with their numbers; of pieces that overlap, once."""
+    told = 0
+    for first, chunk in texts.chunks(stream):
+        for number, line in enumerate(chunk.split(b"\n"), first):
+            if number > told:
+                told = number
+                yield number, _text(line)
