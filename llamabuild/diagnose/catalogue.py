@@ -39,7 +39,7 @@ class Entry:
     of ``packages.toml`` whose command for this machine is a fix; ``context`` names facts of this
     machine that help (:mod:`llamabuild.diagnose.context`).
 
-    ``prevented`` is how llamabuild sees it before a build: "check: NAME" is a check of `doctor`, and
+    ``prevented`` is how llamabuild sees it before a build: "check: NAME" is a check of `doctor`,
     anything else a sentence about what it never does; empty where nothing can tell before.
     ``remedy`` is the name of what the pipeline tries by itself, and ``ours`` says what llamabuild
     does about it. ``examples`` are literal lines that must be found as this entry.
@@ -103,8 +103,7 @@ def by_id(name: str) -> Entry | None:
 def _read(kind: type[Any], word: str) -> list[Any]:
     found = []
     for file in sorted(data.package(_FOLDER).glob("*.toml")):
-        for row in data.load(file).get(word, ()):
-            found.append(_entry(kind, row, file))
+        found += [_entry(kind, row, file) for row in data.load(file).get(word, ())]
     return found
 
 

@@ -24,7 +24,7 @@ _QUOTES: Final = (
 )
 _PREFIXES: Final = (
     rb"#\d+ (?:\d+\.\d+ )?",  # docker build
-    rb"\xef\xbb\xbf?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,]?\d*(?:Z|[+-]\d\d:?\d\d)? ",  # GitHub, docker
+    rb"(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,]?\d*(?:Z|[+-]\d\d:?\d\d)? ",
     rb"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? ",
     rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+: ",  # journald
     rb"[\w.-]{1,60} +\| ",  # docker compose
@@ -48,7 +48,7 @@ def chunks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
             prefix = prefixes(text[:65536])
         yield line, clean(text, prefix)
         keep = text.rfind(b"\n", 0, max(0, len(text) - _OVERLAP)) + 1
-        rest = text[keep if keep else max(0, len(text) - _OVERLAP) :]
+        rest = text[keep or max(0, len(text) - _OVERLAP) :]
         line += text.count(b"\n", 0, len(text) - len(rest))
 
 
