@@ -124,8 +124,9 @@ class Host(Protocol):
     ) -> contextlib.AbstractContextManager[Service]:
         """Start a child that is ended, with all its children, when the context closes."""
 
-    def become(self, argv: Sequence[str]) -> int:
-        """Let a program take over the terminal; returns its exit code if it returns at all."""
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """Let a program have the terminal; its exit code, and the end of what it said on stderr.
+        Raises OSError when it cannot be started."""
 
 
 def signal_name(code: int) -> str:

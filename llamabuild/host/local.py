@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from llamabuild import digest
-from llamabuild.host import cgroup
+from llamabuild.host import attended, cgroup
 from llamabuild.host.interface import Finished, Limits, Memory, Service
 
 
@@ -174,11 +174,9 @@ class LocalHost:
             _limit_memory(child.pid, limits.memory)
             yield _LocalService(child, limits.seconds)
 
-    def become(self, argv: Sequence[str]) -> int:
-        """See :meth:`Host.become`."""
-        if os.name == "posix":
-            os.execv(argv[0], list(argv))  # noqa: S606 - that no shell is started is the point
-        return subprocess.call(list(argv))
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """See :meth:`Host.attend`."""
+        return attended.attend(argv)
 
 
 _LAST_WORDS = 1.0

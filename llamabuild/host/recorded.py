@@ -95,9 +95,9 @@ class _NeverServes:
         """Raises OSError, like a program that could not be started."""
         raise OSError(f"{spoken(argv)}: {NOT_RECORDED}")
 
-    def become(self, argv: Sequence[str]) -> int:  # noqa: ARG002
-        """Like a program that could not be started."""
-        return 127
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """Raises OSError, like a program that could not be started."""
+        raise OSError(f"{spoken(argv)}: {NOT_RECORDED}")
 
 
 class RecordedHost(_NeverServes):

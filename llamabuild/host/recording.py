@@ -169,6 +169,6 @@ class RecordingHost:
         """See :meth:`Host.serve`; not noted."""
         return self._host.serve(argv, env=env, limits=limits)
 
-    def become(self, argv: Sequence[str]) -> int:
-        """See :meth:`Host.become`; not noted."""
-        return self._host.become(argv)
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """See :meth:`Host.attend`; not noted."""
+        return self._host.attend(argv)
