@@ -153,4 +153,16 @@ class CellsFailed(LlamabuildError):
         self.failed = failed
 
 
+class Unwell(LlamabuildError):
+    """A check warns: llama.cpp works here, and not as well as it could."""
+
+    exit_code = 15
+
+
+class Ill(LlamabuildError):
+    """A check found a problem: something that is here, or a build, cannot work."""
+
+    exit_code = 16
+
+
 INTERRUPTED = 130

@@ -14,6 +14,7 @@ import click
 from llamabuild.cli import (  # noqa: F401 - each adds its commands
     back,
     choose,
+    doctor,
     index,
     keep,
     lock,
