@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from llamabuild.backends import BACKENDS
 from llamabuild.checks.findings import BUILD, STATES, Check, Finding, Situation, gravest, ok
 from llamabuild.checks.table import CHECKS
 from llamabuild.errors import ConfigError
@@ -74,14 +73,13 @@ def _checked(check: Check, situation: Situation) -> Checked:
 def for_build(situation: Situation, backends: Sequence[str]) -> tuple[Finding, ...]:
     """The problems and warnings that concern a build with these back-ends, without a process: of
     back-ends that it does not have nothing is told."""
-    others = frozenset(BACKENDS) - frozenset(backends)
-    found = (
+    concerned = {BUILD, *backends}
+    found = (one for check in CHECKS.values() if check.quick for one in check.look(situation))
+    return tuple(
         one
-        for check in CHECKS.values()
-        if check.quick and check.name not in others
-        for one in check.look(situation)
+        for one in found
+        if one.state in ("problem", "warning") and concerned & {*(one.blocks or concerned)}
     )
-    return tuple(one for one in found if one.state in ("problem", "warning"))
 
 
 def before_build(situation: Situation, backends: Sequence[str], emit: Emit) -> None:
@@ -90,7 +88,6 @@ def before_build(situation: Situation, backends: Sequence[str], emit: Emit) -> N
     Raises the error that the build would have ended with, with its reason and the next step.
     """
     for one in for_build(situation, backends):
-        blocked = one.state == "problem" and {BUILD, *backends} & set(one.blocks)
-        if blocked:
+        if one.state == "problem" and one.blocks:
             raise CHECKS[one.check].error(one.why, one.next)
         emit(Warned(message=f"{one.check}: {one.why}", hint=one.next))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from llamabuild import adoption, digest, facts, store
 from llamabuild.checks.findings import Situation
 from llamabuild.errors import LlamabuildError
 from llamabuild.events import silent
-from llamabuild.model import Device
+from llamabuild.host import Host, Limits
 
 if TYPE_CHECKING:
     from llamabuild.binaries import Found
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FORMAT: Final = 1
 _SECONDS: Final = 20.0
 """Of one child: a good one needs one or two."""
+_VERSION: Final = re.compile(r"version: ([^\n]+)")
 _CPU_CODE: Final = re.compile(r"libggml-cpu.*|ggml-cpu.*\.dll")
 
 
@@ -33,9 +34,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     ``failures`` are kind, reason and hint of what does not hold, ``held`` how many answers do;
     ``features`` are the CPU features that its code uses and ``lacking`` those of them that this
-    CPU has not (``features_known`` False: they were not to be read); ``devices`` and ``buffers``
-    are what ggml listed and used. ``ours`` is True for what an artifact of the cache is made of,
-    and ``refused`` says why nothing could be looked at.
+    CPU has not (``features_known`` False: they were not to be read); ``idle`` says which devices
+    of this machine it does not use. ``ours`` is True for what an artifact of the cache is made of,
+    and ``refused`` says why no number could be asked for.
     """
 
     label: str = ""
@@ -46,9 +47,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     failures: tuple[tuple[str, str, str], ...] = ()
     held: int = 0
-    ran: bool = False
-    devices: tuple[str, ...] = ()
-    buffers: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     ours: bool = False
     refused: str = ""
 
@@ -64,7 +63,8 @@ def at(path: Path, folder: Path, situation: Situation) -> Seen:
     """What is known of the llama.cpp at ``path``, whose files are in ``folder``; it is looked at,
     and run, where nothing is. Raises nothing for what it does."""
     host = situation.host
-    name = digest.of_value([_FORMAT, str(path), adoption.identity(host)])[:24]
+    devices = sorted(one.name for one in situation.hardware.devices)
+    name = digest.of_value([_FORMAT, str(path), adoption.identity(host), devices])[:24]
     file = situation.cache / "facts" / f"glance-{name}.json"
     try:
         kept = msgspec.json.decode(file.read_bytes(), type=_Kept)
@@ -77,18 +77,6 @@ def at(path: Path, folder: Path, situation: Situation) -> Seen:
     stamps = {str(one): stamp for one in stamped if (stamp := host.stamp(str(one)))}
     facts.keep(file, msgspec.json.encode(_Kept(stamps=stamps, seen=seen)))
     return seen
-
-
-def idle(seen: Seen, devices: Sequence[Device]) -> Iterator[str]:
-    """Devices of this machine that it does not use."""
-    if not seen.ran:
-        return
-    from llamabuild import examination
-    from llamabuild.backends import Evidence
-    from llamabuild.prove.findings import Examination
-
-    shown = Evidence(devices=seen.devices, offloaded=0, layers=0, log="", buffers=seen.buffers)
-    yield from examination.idle(Examination(findings=(), evidence=shown), devices)
 
 
 def _looked(path: Path, situation: Situation) -> tuple[Seen, tuple[Path, ...]]:
@@ -109,14 +97,31 @@ def _looked(path: Path, situation: Situation) -> tuple[Seen, tuple[Path, ...]]:
             runner = examination.runner_for(hardware, compilers, work / "proof", host)
             runner = replace(runner, seconds=_SECONDS)
             result = foreign.glance(examination.subject_of(found), runner)
-            return _seen(found, made, inspection.ask(found, host), result), found.files
+            seen = _seen(found, made, inspection.ask(found, host), result)
+            unused = tuple(examination.idle(result, hardware.devices))
+            return msgspec.structs.replace(seen, idle=unused), found.files
     except (LlamabuildError, OSError) as error:
-        return Seen(refused=str(error)), ()
+        return _started(path, str(error), situation.host), ()
+
+
+def _started(path: Path, refused: str, host: Host) -> Seen:
+    """Of a program that gives no numbers, whether it starts at all."""
+    if not path.name.startswith("llama-"):
+        return Seen(refused=refused)
+    ended = host.run([str(path), "--version"], limits=Limits(seconds=_SECONDS))
+    said = f"{ended.out}\n{ended.err}".strip()
+    version = _VERSION.search(said)
+    if ended.signal or ended.code in (126, 127):
+        last = said.splitlines()[-1] if said else "it does not start"
+        kind = {"SIGILL": "illegal-instruction", "SIGSEGV": "segfault"}.get(ended.signal, "load")
+        return Seen(
+            failures=((kind, f"{ended.signal} at its start" if ended.signal else last, ""),)
+        )
+    return Seen(version=version[1].strip() if version else "", refused=refused)
 
 
 def _seen(found: Found, made: Made, told: Told, result: Examination) -> Seen:
     code = [one for one in made.parts if one.features and _computes(one.path, told.loaded)]
-    shown = result.evidence
     lacking = {name for one in code if not one.asks for name in one.lacking}
     return Seen(
         label=found.label,
@@ -127,9 +132,6 @@ def _seen(found: Found, made: Made, told: Told, result: Examination) -> Seen:
         missing=made.missing,
         failures=tuple((one.kind, one.why, one.hint) for one in result.failures),
         held=result.held,
-        ran=shown is not None,
-        devices=shown.devices if shown else (),
-        buffers=shown.buffers if shown else (),
     )
 
 

@@ -20,9 +20,9 @@ from llamabuild.checks.glance import Seen
 
 _NAME: Final = "installed"
 _PROGRAMS: Final = ("llama-server", "llama-cli", "llama-bench")
-_OLD_BUILDS: Final = 1000
-"""Builds of llama.cpp in three or four months."""
-_BUILD: Final = re.compile(r"(?:version: ?|\bb)?([0-9]{4,6})\b")
+_OLD_BUILD: Final = 7736
+"""The b-number of llama.cpp in January 2026."""
+_BUILD: Final = re.compile(r"\b(?:version: ?|b)?([0-9]{1,6}) \([0-9a-f]{6,}\)")
 _VERSION: Final = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)")
 _SLOWER: Final = ("avx2", "fma", "dotprod")
 """Without these every model is several times slower."""
@@ -71,8 +71,15 @@ def _packages(situation: Situation) -> Iterator[Place]:
                 path=Path(one.program),
                 folder=Path(site, "llama_cpp"),
                 what=f"llama_cpp in {one.root}",
-                remedy=f"Run: llamabuild setup --into {one.root}",
+                remedy=_into(one),
             )
+
+
+def _into(one: pythons.Python) -> str:
+    """How ours is installed in its place; a system's own Python is left alone."""
+    if one.root in ("/usr", "/usr/local"):
+        return "Make an environment for ours: python3 -m venv .venv; llamabuild setup --into .venv"
+    return f"Run: llamabuild setup --into {one.root}"
 
 
 def _programs(situation: Situation) -> Iterator[Place]:
@@ -83,7 +90,7 @@ def _programs(situation: Situation) -> Iterator[Place]:
                 path=real,
                 folder=real.parent,
                 what=program,
-                remedy="Run: llamabuild setup, then `llamabuild run llama-server`",
+                remedy=f"Have one that is proved here: llamabuild setup; llamabuild run {name}",
             )
 
 
@@ -103,11 +110,10 @@ def told(place: Place, seen: Seen, situation: Situation) -> Iterator[Finding]:
         yield ok(_NAME, f"{place.what} is llamabuild's own")
         return
     if seen.refused:
-        yield note(_NAME, f"{place.what} could not be looked at: {seen.refused}")
-        return
+        yield note(_NAME, f"{place.what} was not asked anything: {seen.refused}")
     worse = list(_worse(place, seen, situation))
     yield from worse
-    if not any(one.state == "problem" for one in worse):
+    if not seen.refused and not any(one.state == "problem" for one in worse):
         yield _runs(place, seen)
 
 
@@ -122,7 +128,7 @@ def _worse(place: Place, seen: Seen, situation: Situation) -> Iterator[Finding]:
     if seen.lacking:
         why = f"{place.what} has code that this CPU lacks {', '.join(seen.lacking)} for"
         yield warning(_NAME, why, place.remedy, "illegal-instruction")
-    for line in glance.idle(seen, situation.hardware.devices):
+    for line in seen.idle:
         why = f"{place.what}: {line.removeprefix('silent-cpu: ')}"
         yield warning(_NAME, why, place.remedy, "gpu-not-compiled-in")
     yield from _slower(place, seen, situation)
@@ -152,8 +158,8 @@ def stale(version: str, situation: Situation) -> str:
             return f"it is {packaged[0]}, much older than {pin.version}, which llamabuild makes"
         return ""
     build = _BUILD.search(version)
-    if build and pin.build_number - int(build[1]) > _OLD_BUILDS:
-        return f"it is build {build[1]}, much older than {pin.build_number}, which llamabuild makes"
+    if build and 1 < int(build[1]) < _OLD_BUILD:  # shallow clones call themselves 1
+        return f"it is build {build[1]} of llama.cpp, from before 2026"
     return ""
 
 
