@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from llamabuild.cli.shared import Settings, command, settings
-from llamabuild.errors import Ill, StoreError, Unwell
+from llamabuild.errors import Ill, LlamabuildError, Unwell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llamabuild.checks import Checked, Situation
+    from llamabuild.examination import Examined
 
 _EXIT = {"problem": Ill.exit_code, "warning": Unwell.exit_code}
 
@@ -41,7 +42,7 @@ def doctor(
     """
     from llamabuild import checks as checking
     from llamabuild import report
-    from llamabuild.report import checkup
+    from llamabuild.report import checkup, foreign
 
     with settings(as_json, cache, progress, opened=False) as use, _situation(use) as situation:
         done = checking.run(situation, checks)
@@ -50,9 +51,11 @@ def doctor(
             said = {"findings": _rows(done), "seconds": _seconds(done), "examined": more}
             click.echo(report.to_json(said, "doctor"))
         else:
-            click.echo("\n\n".join((*more, checkup.page(done))))
-        state = checking.gravest(one for each in done for one in each.findings)
-    raise click.exceptions.Exit(_EXIT.get(state, 0))
+            click.echo("\n\n".join((*map(foreign.page, more), checkup.page(done))))
+        states = {one.state for each in done for one in each.findings}
+        states |= {"problem" for one in more if one.failures}
+    code = next((code for state, code in _EXIT.items() if state in states), 0)
+    raise click.exceptions.Exit(code)
 
 
 @contextlib.contextmanager
@@ -65,7 +68,7 @@ def _situation(use: Settings) -> Iterator[Situation]:
         facts = use.cache
         try:
             store.open_root(use.cache)
-        except StoreError:
+        except LlamabuildError:
             facts = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llamabuild-")))
         hardware, toolchain = probe.probe(use.host, cache=facts)
         yield checks.Situation(
@@ -87,20 +90,17 @@ def _seconds(done: Sequence[Checked]) -> dict[str, float]:
     return {each.check.name: round(each.seconds, 4) for each in done}
 
 
-def _examined(use: Settings, situation: Situation) -> list[str]:
-    """A page about every other llama.cpp that is here."""
+def _examined(use: Settings, situation: Situation) -> list[Examined]:
+    """Every other llama.cpp that is here, examined in full; one that cannot be is told of."""
     from llamabuild import examination
     from llamabuild.checks import installed
-    from llamabuild.errors import LlamabuildError
-    from llamabuild.report import foreign
 
-    pages = []
+    found = []
     for place in installed.places(situation):
         try:
-            found = examination.examine(
-                place.path, host=use.host, cache=use.cache, emit=use.reporter
+            found.append(
+                examination.examine(place.path, host=use.host, cache=use.cache, emit=use.reporter)
             )
-            pages.append(foreign.as_json(found) if use.as_json else foreign.page(found))
         except LlamabuildError as error:
             use.reporter.failed(error)
-    return pages
+    return found

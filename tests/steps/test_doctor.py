@@ -202,6 +202,16 @@ def test_another_program_of_llama_cpp_is_started_too(warm: Path, tmp_path: Path)
     assert "SIGILL at its start" in one(findings, "problem")["why"]
 
 
+def test_deep_tells_everything_about_what_is_installed(warm: Path, tmp_path: Path) -> None:
+    built("int main(void) { __builtin_trap(); }", tmp_path / "bin" / "llama-server")
+    more = {**QUIET, **on_path(tmp_path / "bin")}
+    ended = run("doctor", "--deep", "--json", "ninja", cache=warm, env=more)
+    assert ended.returncode == 16
+    (examined,) = json.loads(ended.stdout)["examined"]
+    assert examined["kind"] == "server"
+    assert examined["failures"][0]["kind"] == "illegal-instruction"
+
+
 def test_libraries_that_compute_wrongly_are_a_problem(warm: Path, tmp_path: Path) -> None:
     site = environment(tmp_path / "venv")
     code = STUB.replace("INIT", "").replace("LOAD", "").replace("DECODE", "")
