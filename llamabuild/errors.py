@@ -172,6 +172,18 @@ class CellsFailed(LlamabuildError):
         self.failed = failed
 
 
+class Unwell(LlamabuildError):
+    """A check warns: llama.cpp works here, and not as well as it could."""
+
+    exit_code = 15
+
+
+class Ill(LlamabuildError):
+    """A check found a problem: something that is here, or a build, cannot work."""
+
+    exit_code = 16
+
+
 UNEXPLAINED = 17
 """Exit code of `diagnose` for a failure that nothing in the catalogue explains."""
 INTERRUPTED = 130

@@ -143,9 +143,16 @@ def _provision(
 
 def _made(request: Request, want: Want, first: Policy, pin: Pin, *, offline: bool) -> Artifact:
     """Fetch, build, prove, keep. What a remedy leads to may be there already: ``first`` says."""
-    from llamabuild import attempts, fetch, trees
+    from llamabuild import attempts, checks, fetch, trees
 
     host, cache, emit = want.host, want.cache, want.emit
+    checks.before_build(
+        checks.Situation(
+            hardware=request.hardware, toolchain=request.toolchain, host=host, cache=cache, pin=pin
+        ),
+        want.plan.backends,
+        emit,
+    )
     _say(want.plan, host, emit)
     _say_how_long(want.plan, cache, emit)
     source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)

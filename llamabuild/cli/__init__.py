@@ -15,6 +15,7 @@ from llamabuild.cli import (  # noqa: F401 - each adds its commands
     back,
     choose,
     diagnose,
+    doctor,
     index,
     keep,
     lock,

@@ -26,7 +26,8 @@ _EPILOG_CODES = (
     "4 a tool is missing, 5 fetching failed, 6 wrong hash or unsafe archive, 7 build failed, "
     "8 proof failed, 9 store unusable, 10 disk full, 11 bindings and llama.cpp do not fit, "
     "12 the lock file does not fit, 13 a wheel was refused, 14 some cells failed, "
-    "17 a failure that nobody can explain, 130 interrupted."
+    "15 a check warns, 16 a check found a problem, 17 a failure that nobody can explain, "
+    "130 interrupted."
 )
 
 
@@ -130,8 +131,11 @@ def with_llama_cpp(command: _Command) -> _Command:
 
 
 @contextlib.contextmanager
-def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Settings]:
-    """Everything a command needs; failures are reported here, once, and become exit codes."""
+def settings(
+    as_json: bool, cache: Path | None, progress: str, *, opened: bool = True
+) -> Iterator[Settings]:
+    """Everything a command needs; failures are reported here, once, and become exit codes. The
+    cache is not looked at where it need not be ``opened``."""
     from llamabuild import report, store
     from llamabuild.host import LocalHost
 
@@ -139,8 +143,9 @@ def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Setti
     root: Path | None = None
     reporter = report.choose(host.environ, sys.stderr, progress)
     try:
-        root = store.open_root(cache.absolute() if cache else store.default_root(host.environ))
-        if store.shared(root):  # what is made here is the group's as well
+        root = cache.absolute() if cache else store.default_root(host.environ)
+        if opened and store.shared(store.open_root(root)):
+            # what is made here is the group's as well
             os.umask(0o002)
         yield Settings(host=host, cache=root, reporter=reporter, as_json=as_json)
     except LlamabuildError as error:
