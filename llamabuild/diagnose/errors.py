@@ -63,5 +63,3 @@ def _around(
         first=number - len(above),
         around=(*above, line.rstrip(), *below),
     )
-
-

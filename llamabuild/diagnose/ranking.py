@@ -82,7 +82,9 @@ def ordered(sights: Sequence[Sight]) -> list[Sight]:
     kept: list[Sight] = []
     lines: set[int] = set()
     for sight in by_rank:
-        if sight.line in lines or (known and WRAPPER < sight.entry.rank and not sight.entry.is_cause):
+        if sight.line in lines or (
+            known and WRAPPER < sight.entry.rank and not sight.entry.is_cause
+        ):
             continue
         lines.add(sight.line)
         kept.append(sight)
