@@ -31,7 +31,7 @@ _MEMORY: Final = 32 << 20
 """Bytes that RE2 may use for the states of all patterns together."""
 _PIECE: Final = re.compile(
     r"(?P<verbatim>\\[pPx]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\])"
-    r"|(?P<blanks> +)|\{(?P<least>\d+)(?:,\d*)?\}",
+    r"|(?P<blanks> +)(?P<times>[?*]?)|\{(?P<least>\d+)(?:,\d*)?\}",
     re.DOTALL,
 )
 _LONGEST: Final = 2000
@@ -52,12 +52,19 @@ class Found(Protocol):
 
 
 def spaced(pattern: str) -> str:
-    r"""A pattern in which blanks outside of brackets stand for any white space.
+    r"""A pattern in which blanks outside of brackets stand for any white space; " ?" and " *" for none,
+    too.
 
-    >>> spaced("not found [a b]\\ c")
-    'not\\s+found\\s+[a b]\\ c'
+    >>> spaced("not found [a b]\\ c ?: d")
+    'not\\s+found\\s+[a b]\\ c\\s*:\\s+d'
     """
-    return _PIECE.sub(lambda piece: r"\s+" if piece["blanks"] else piece[0], pattern)
+
+    def piece(found: re.Match[str]) -> str:
+        if not found["blanks"]:
+            return found[0]
+        return r"\s*" if found["times"] else r"\s+"
+
+    return _PIECE.sub(piece, pattern)
 
 
 def wide(pattern: str) -> str:
