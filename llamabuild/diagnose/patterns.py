@@ -52,8 +52,8 @@ class Found(Protocol):
 
 
 def spaced(pattern: str) -> str:
-    r"""A pattern in which blanks outside of brackets stand for any white space; " ?" and " *" for none,
-    too.
+    r"""A pattern in which blanks outside of brackets stand for any white space, and " ?" and " *"
+    for any or none.
 
     >>> spaced("not found [a b]\\ c ?: d")
     'not\\s+found\\s+[a b]\\ c\\s*:\\s+d'

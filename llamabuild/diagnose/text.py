@@ -6,7 +6,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from llamabuild.diagnose import words
@@ -47,13 +47,14 @@ _JSON_MEANS: Final = {b"\\n": SOFT, b"\\r": b"", b"\\t": b"\t"}
 _CERTAIN: Final = (
     rb"#\d+ (?:\d+\.\d+ )?",  # docker build
     rb"(?:[^\t\n]{1,100}\t){2}(?=\d{4}-\d\d-\d\dT)",  # gh run view --log
-    rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?(?: ?Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][ +])?[ \t]*",
+    rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?"  # GitHub, docker, kubectl, Jenkins
+    rb"(?: ?Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][ +])?[ \t]*",  # GitLab says the stream, too
     rb"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? ",
     rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\s:]+ [^\s:]+: ",  # journald
     rb"[\w.-]{1,60} [\w.@-]{1,60}\[\d+\]: ",  # journald -o short-iso, after its time
     rb"\[(?:pod|container)/[^\]\n]{1,200}\] ",  # kubectl
     rb"\[[\w.-]{1,60} \d+\.\d+\.\d+[\w.+-]*\] ",  # cargo -vv
-    rb"\d+\.\d\d\.\d{3}\.\d{3} [A-Z] ",  # llama.cpp
+    rb"\d+\.\d\d\.\d{3}\.\d{3} (?:[IWD] )?",  # llama.cpp; E says that the line is an error
     rb" {0,4}\d+>",  # MSBuild
 )
 _LIKELY: Final = (
@@ -84,7 +85,7 @@ def chunks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
             likely = prefixes(text[:_SAMPLE])
         yield line, clean(text, likely)
         keep = text.rfind(b"\n", 0, max(0, len(text) - _OVERLAP)) + 1
-        rest = text[keep if keep else max(0, len(text) - _OVERLAP) :]
+        rest = text[keep or max(0, len(text) - _OVERLAP) :]
         line += ends(text, len(text) - len(rest))
 
 
@@ -163,13 +164,13 @@ def _quote(found: re.Match[bytes]) -> bytes:
     shown = found[0].decode()
     if shown.startswith("鈥"):
         return b"'" + shown[1:].encode("gbk", "ignore")[1:]
-    return found[0] if len(shown) > 3 else b"'"  # noqa: PLR2004 - more are words of another script
+    return found[0] if len(shown) > 3 else b"'"
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:
     escape = found[0]
     if escape.startswith(b"\\u"):
-        return chr(int(escape[2:], 16)).encode("utf-8", "replace").replace(b"\x1b", b"^[")
+        return chr(int(escape[2:].decode(), base=16)).encode("utf-8", "replace").replace(b"\x1b", b"^[")
     return _JSON_MEANS.get(escape, escape[1:])
 
 
@@ -210,7 +211,7 @@ def _width(sizes: Counter[int]) -> int | None:
     """The longest length that two lines have, if no more than one in thirty is longer."""
     longer = 0
     for size in sorted(sizes, reverse=True):
-        if 40 <= size <= 400 and sizes[size] > 1:  # noqa: PLR2004 - widths of terminals
+        if 40 <= size <= 400 and sizes[size] > 1:
             return size
         longer += sizes[size]
         if longer > sum(sizes.values()) / 30:
