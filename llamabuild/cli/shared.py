@@ -140,16 +140,17 @@ def settings(
     from llamabuild.host import LocalHost
 
     host = LocalHost()
-    root: Path | None = None
+    begun: Path | None = None
     reporter = report.choose(host.environ, sys.stderr, progress)
     try:
         root = cache.absolute() if cache else store.default_root(host.environ)
         if opened and store.shared(store.open_root(root)):
             # what is made here is the group's as well
             os.umask(0o002)
+        begun = root if opened else None
         yield Settings(host=host, cache=root, reporter=reporter, as_json=as_json)
     except LlamabuildError as error:
-        _remember(root, error)
+        _remember(begun, error)
         reporter.failed(error)
         if as_json:
             click.echo(report.error_json(error))
@@ -159,7 +160,8 @@ def settings(
 
 
 def _remember(root: Path | None, error: LlamabuildError) -> None:
-    """What failed, for `diagnose last`; what only asks has no failures worth remembering."""
+    """What failed, for `diagnose last`, in a cache that could be opened. What only asks has no
+    failures worth remembering."""
     name = " ".join(sys.argv[1:2])
     if root is None or name in _ASKING:
         return

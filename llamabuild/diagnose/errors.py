@@ -33,7 +33,7 @@ def first(stream: BinaryIO) -> FirstError | None:
     where no line does."""
     telling = Patterns([*_TABLE["telling"], *_TABLE["after"]])
     first_after = len(_TABLE["telling"])
-    quiet = Patterns([each for one in benign() for each in one.patterns])
+    quiet = Patterns([*_TABLE["quiet"], *(each for one in benign() for each in one.patterns)])
     before: deque[str] = deque(maxlen=_BEFORE)
     second: FirstError | None = None
     for number, line in (lines := scanning.lines_of(stream)):

@@ -5,15 +5,20 @@ longer than its length. Two things are easier than usual: a blank in a pattern s
 space, line ends included, because CMake and terminals wrap; and all quotes are ``'``, because
 :mod:`llamabuild.diagnose.text` makes them so. A dot is any byte but a line end.
 
-google-re2 finds hundreds of expressions in one pass (500 MB/s); Python's own ``re`` needs one each
-and can be made to take minutes. Where google-re2 has no wheel, ``re`` does the same work, slower,
-on lines that are cut.
+google-re2 finds hundreds of expressions in one pass (some 100 MB/s); Python's own ``re`` needs one
+each and can be made to take minutes. Where google-re2 has no wheel, ``re`` does the same work,
+slower, on lines that are cut.
+
+Two things would make that one pass a thousand times slower, because its states multiply: numbers
+of repetitions, so it is asked without them and what it finds is looked at again; and patterns that
+were found, so those that are done with are left out (:meth:`Patterns.without`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cache
 from typing import Any, Final, Protocol
 
@@ -24,7 +29,11 @@ except ImportError:  # pragma: no cover - depends on the platform
 
 _MEMORY: Final = 32 << 20
 """Bytes that RE2 may use for the states of all patterns together."""
-_PIECE: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]| +", re.DOTALL)
+_PIECE: Final = re.compile(
+    r"(?P<verbatim>\\[pPx]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\])"
+    r"|(?P<blanks> +)(?P<times>[?*]?)|\{(?P<least>\d+)(?:,\d*)?\}",
+    re.DOTALL,
+)
 _LONGEST: Final = 2000
 """Bytes of a line that ``re`` is given: what it does with a line may grow with its square."""
 
@@ -43,12 +52,34 @@ class Found(Protocol):
 
 
 def spaced(pattern: str) -> str:
-    r"""A pattern in which blanks outside of brackets stand for any white space.
+    r"""A pattern in which blanks outside of brackets stand for any white space, and " ?" and " *"
+    for any or none.
 
-    >>> spaced("not found [a b]\\ c")
-    'not\\s+found\\s+[a b]\\ c'
+    >>> spaced("not found [a b]\\ c ?: d")
+    'not\\s+found\\s+[a b]\\ c\\s*:\\s+d'
     """
-    return _PIECE.sub(lambda piece: r"\s+" if piece[0].startswith(" ") else piece[0], pattern)
+
+    def piece(found: re.Match[str]) -> str:
+        if not found["blanks"]:
+            return found[0]
+        return r"\s*" if found["times"] else r"\s+"
+
+    return _PIECE.sub(piece, pattern)
+
+
+def wide(pattern: str) -> str:
+    r"""A pattern that finds all that this one finds, and more: without numbers of repetitions.
+
+    >>> wide(r"a{2,3}b.{0,80}?c\{1\}[{1}]")
+    'a+b.*?c\\{1\\}[{1}]'
+    """
+
+    def piece(found: re.Match[str]) -> str:
+        if found["least"] is None:
+            return found[0]
+        return "+" if int(found["least"]) else "*"
+
+    return _PIECE.sub(piece, pattern)
 
 
 class Patterns:
@@ -59,16 +90,35 @@ class Patterns:
 
         Raises ValueError for an expression that the dialect does not have.
         """
+        self._plain = plain or re2 is None
         self._sources = [spaced(one) for one in patterns]
-        self._set = None if plain or re2 is None else _set(self._sources)
-        self._plain = self._set is None
+        for number in range(len(self._sources)):
+            self._one(number)
+        self._search(range(len(self._sources)))
 
-    def present(self, text: bytes) -> Sequence[int]:
+    def _search(self, numbers: Iterable[int]) -> None:
+        self._numbers = tuple(numbers)
+        self._wide = [wide(self._sources[number]) for number in self._numbers]
+        self._set = None if self._plain or not self._wide else _set(self._wide)
+
+    def without(self, numbers: Container[int]) -> Patterns:
+        """The same patterns under the same numbers, of which these are not searched any more."""
+        fewer = copy(self)
+        fewer._search(number for number in self._numbers if number not in numbers)  # noqa: SLF001
+        return fewer
+
+    def present(self, text: bytes) -> list[int]:
         """Numbers of the patterns that are found in the text."""
-        if self._set is not None:
-            return self._set.Match(text) or ()
-        short = _cut(text)
-        return [n for n in range(len(self._sources)) if self._one(n).search(short)]
+        if self._set is None:
+            short = _cut(text)
+            return [number for number in self._numbers if self._one(number).search(short)]
+        found = sorted(self._set.Match(text) or ())
+        return [self._numbers[place] for place in found if self._sure(place, text)]
+
+    def _sure(self, place: int, text: bytes) -> bool:
+        number = self._numbers[place]
+        same = self._wide[place] == self._sources[number]
+        return same or self._one(number).search(text) is not None
 
     def finds(self, number: int, text: bytes) -> Iterator[Found]:
         """Matches of one pattern, the first first."""
@@ -90,16 +140,16 @@ def _cut(text: bytes) -> bytes:
 def _compiled(source: str, plain: bool) -> Any:  # noqa: ANN401 - of either engine
     if plain:
         return re.compile(source.encode())
-    return re2.compile(source.encode(), _options())
+    try:
+        return re2.compile(source.encode(), _options())
+    except re2.error as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
 def _set(sources: Sequence[str]) -> Any:  # noqa: ANN401 - google-re2 has no types
     found = re2.Set.SearchSet(_options())
     for source in sources:
-        try:
-            found.Add(source.encode())
-        except re2.error as error:
-            raise ValueError(f"{source}: {error}") from error
+        found.Add(source.encode())
     found.Compile()
     return found
 

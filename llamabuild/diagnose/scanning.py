@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -14,6 +14,8 @@ from llamabuild.diagnose.patterns import Found, Patterns
 
 _TRIES: Final = 100
 """Places of one pattern in one chunk that are looked at: the rest is more of the same."""
+_DONE: Final = 8
+"""Patterns that need no more looking for, from which it is worth it to leave them out."""
 _EVIDENCE: Final = 400
 """Bytes of a line that are shown."""
 
@@ -72,8 +74,11 @@ def scan(stream: BinaryIO, *, plain: bool = False) -> list[Sight]:
     """The first sight of every entry that a log shows, in the log's order. ``plain`` does without
     google-re2."""
     index, seen = _index(plain), _Seen()
+    patterns, left_out = index.patterns, 0
     for line, chunk in texts.chunks(stream):
-        _look(index, seen, line, chunk)
+        _look(index, patterns.present(chunk), seen, line, chunk)
+        if len(seen.done) - left_out >= _DONE:
+            patterns, left_out = patterns.without(seen.done), len(seen.done)
     whole = (sight for sight in seen.sights.values() if _complete(sight.entry, seen))
     return sorted(whole, key=lambda sight: sight.line)
 
@@ -82,8 +87,8 @@ def _complete(entry: Entry, seen: _Seen) -> bool:
     return all((entry.id, number) in seen.needs for number in range(len(entry.needs)))
 
 
-def _look(index: _Index, seen: _Seen, first: int, chunk: bytes) -> None:
-    for number in index.patterns.present(chunk):
+def _look(index: _Index, present: Iterable[int], seen: _Seen, first: int, chunk: bytes) -> None:
+    for number in present:
         if number in seen.done:
             continue
         entry, need = index.what[number]
@@ -107,7 +112,7 @@ def _sight(index: _Index, number: int, entry: Entry, first: int, chunk: bytes) -
         groups = {_text(name): _text(value or b"") for name, value in found.groupdict().items()}
         return Sight(
             entry=entry,
-            line=first + chunk.count(b"\n", 0, begin),
+            line=first + texts.ends(chunk, begin),
             evidence=_shown(line, found.start() - begin),
             groups=groups,
         )
@@ -137,7 +142,10 @@ def lines_of(stream: BinaryIO) -> Iterator[tuple[int, str]]:
     """The clean lines of a log with their numbers; of pieces that overlap, once."""
     told = 0
     for first, chunk in texts.chunks(stream):
-        for number, line in enumerate(chunk.split(b"\n"), first):
+        number = first
+        for line in chunk.split(b"\n"):
+            soft = line.endswith(b"\r")
             if number > told:
-                told = number
-                yield number, _text(line)
+                yield number, _text(line).rstrip("\r")
+                told = told if soft else number
+            number += not soft
