@@ -32,7 +32,7 @@ class Entry:
 
     ``patterns`` find it (any of them; see :mod:`llamabuild.diagnose.patterns` for their dialect);
     each of ``needs`` must be found somewhere in the log too, and a line that shows one of
-    ``unless`` does not count. ``rank`` orders what is found: the highest first, then the earliest.
+    ``unless`` does not count; nor does a benign line, but those of ``despite``. ``rank`` orders what is found: the highest first, then the earliest.
 
     ``cause`` and ``fix`` are for people; words in braces are named groups of the patterns, and
     ``fix_linux``, ``fix_macos`` and ``fix_windows`` stand for ``fix`` there. ``packages`` are names
@@ -58,6 +58,7 @@ class Entry:
     backends: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
+    despite: tuple[str, ...] = ()
     fix_linux: tuple[str, ...] = ()
     fix_macos: tuple[str, ...] = ()
     fix_windows: tuple[str, ...] = ()
