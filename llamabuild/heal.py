@@ -17,8 +17,8 @@ from llamabuild.errors import COMPUTED_WRONGLY, BuildFailed, ProofFailed
 from llamabuild.model import Compiler, Flag, Plan, Remedy, Toolchain
 from llamabuild.remedies import ALL, Permitted
 
-_ABOUT_NUMBERS: Final = "other-compiler"
-"""The remedy by which the catalogue says that a compiler did not take the CPU's instructions."""
+_ABOUT_NUMBERS: Final = frozenset({"other-compiler", "narrowed"})
+"""The remedies by which the catalogue says that a compiler did not take the CPU's instructions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def _about_numbers(failure: BuildFailed | ProofFailed) -> bool:
     program that cannot be loaded or a machine that is too slow has another cause."""
     if isinstance(failure, ProofFailed):
         return failure.kind in COMPUTED_WRONGLY
-    return failure.remedy == _ABOUT_NUMBERS
+    return failure.remedy in _ABOUT_NUMBERS
 
 
 def after_success(course: Course) -> Course | None:
