@@ -109,8 +109,8 @@ def no_cmake_and_no_ninja(scene: Scene) -> Ended:
 def a_compiler_without_an_option(scene: Scene) -> Ended:
     recipe = scene.folder / "mine.toml"
     recipe.write_text(
-        'summary = "mine"\nbackends = ["cpu"]\n[[flag]]\nname = "CMAKE_CXX_FLAGS"\n'
-        'value = "-mquantum"\nwhy = "mine"\n'
+        'summary = "mine"\nbackends = ["cpu"]\n[flags]\n'
+        'CMAKE_CXX_FLAGS = { value = "-mquantum", why = "mine" }\n'
     )
     return scene.llamabuild("build", str(recipe), cache=scene.copy())
 
@@ -119,8 +119,8 @@ def a_compiler_without_an_option(scene: Scene) -> Ended:
 def an_option_that_llama_cpp_does_not_have(scene: Scene) -> Ended:
     recipe = scene.folder / "mine.toml"
     recipe.write_text(
-        'summary = "mine"\nbackends = ["cpu"]\n[[flag]]\nname = "GGML_QUANTUM"\n'
-        'value = true\nwhy = "mine"\n'
+        'summary = "mine"\nbackends = ["cpu"]\n[flags]\n'
+        'GGML_QUANTUM = { value = true, why = "mine" }\n'
     )
     return scene.llamabuild("build", str(recipe), cache=scene.copy())
 
