@@ -47,8 +47,10 @@ _JSON_MEANS: Final = {b"\\n": SOFT, b"\\r": b"", b"\\t": b"\t"}
 _CERTAIN: Final = (
     rb"#\d+ (?:\d+\.\d+ )?",  # docker build
     rb"(?:[^\t\n]{1,100}\t){2}(?=\d{4}-\d\d-\d\dT)",  # gh run view --log
-    rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?"  # GitHub, docker, kubectl, Jenkins
-    rb"(?: ?Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][ +])?[ \t]*",  # GitLab says the stream, too
+    (
+        rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?"  # GitHub, docker, kubectl, Jenkins
+        rb"(?: ?Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][ +])?[ \t]*"  # GitLab says the stream, too
+    ),
     rb"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? ",
     rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\s:]+ [^\s:]+: ",  # journald
     rb"[\w.-]{1,60} [\w.@-]{1,60}\[\d+\]: ",  # journald -o short-iso, after its time
