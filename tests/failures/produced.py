@@ -330,12 +330,12 @@ def _old_libstdcxx(folder: Path) -> Path:
 def _model(scene: Scene, architecture: str = "llama") -> Path:
     """The header of a model."""
     import gguf
-    import numpy
+    import numpy as np
 
     path = scene.folder / "model.gguf"
     writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_context_length(64)
-    writer.add_tensor("token_embd.weight", numpy.zeros((64, 64), numpy.float32))
+    writer.add_tensor("token_embd.weight", np.zeros((64, 64), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
