@@ -531,7 +531,7 @@ CASES = [
         of=situation(linux(filesystem=FileSystem(inodes=17))),
     ),
     Case(
-        check="disk",
+        check="store",
         state="problem",
         said="noexec",
         of=situation(linux(filesystem=FileSystem(programs=False))),
