@@ -83,7 +83,7 @@ def ordered(sights: Sequence[Sight]) -> list[Sight]:
     lines: set[int] = set()
     for sight in by_rank:
         if sight.line in lines or (
-            known and WRAPPER < sight.entry.rank and not sight.entry.is_cause
+            known and sight.entry.rank > WRAPPER and not sight.entry.is_cause
         ):
             continue
         lines.add(sight.line)
