@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CACHE := $(if $(LLAMABUILD_CACHE),--cache $(LLAMABUILD_CACHE))
 
-.PHONY: help setup test check unit golden fuzz versions look mutants torture flips shelf fat matrix index \
+.PHONY: help setup test check unit golden fuzz versions look mutants torture failures diagnoses hostile flips shelf fat matrix index \
 	kills bench rebuild e2e-vulkan e2e-aarch64 e2e-cuda e2e-rpc e2e-toolchain e2e-windows e2e-abi e2e-share e2e-wheels clean
 
 help:  ## this list
@@ -69,6 +69,16 @@ e2e-share: .venv/ready  ## builds shared through S3 and a mirror, adopted or ref
 e2e-wheels: .venv/ready  ## from llamabuild.lock to wheels in an index, for pip and uv (70 minutes)
 	$(BIN)/pip install --quiet $$($(BIN)/llamabuild lock --tools)
 	PATH="$(CURDIR)/$(BIN):$$PATH" LLAMABUILD_E2E=wheels $(BIN)/pytest -s tests/e2e/test_wheels.py
+
+failures: .venv/ready  ## some forty failures produced for real: does the run say why, and what to do? (30 minutes)
+	$(BIN)/python -m tests.failures --slow
+
+diagnoses: .venv/ready  ## what diagnose says to the logs of the tests, as a table; LOGS=FOLDER for others
+	$(BIN)/python benchmarks/diagnoses.py $(LOGS)
+
+hostile: .venv/ready  ## patterns of the catalogue against hostile lines, and logs of 100 MB (2 minutes)
+	$(BIN)/python benchmarks/catalogue_fuzz.py
+	$(BIN)/python benchmarks/big_log.py
 
 torture: .venv/ready  ## 32 processes on one store, 500 kills, failing I/O, a full disk (about 2 minutes)
 	$(BIN)/python -m tests.torture

@@ -9,12 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import llamabuild
-from llamabuild import adoption, audit, build, heal, matching, plan, proving, store, wheels
+from llamabuild import (
+    adoption,
+    audit,
+    build,
+    heal,
+    matching,
+    plan,
+    proving,
+    remedies,
+    store,
+    wheels,
+)
+from llamabuild.diagnose.explaining import explained
 from llamabuild.errors import BuildFailed, ProofFailed
 from llamabuild.events import Emit, Healed, StepFailed, Warned
 from llamabuild.host import Host
 from llamabuild.model import (
     Artifact,
+    Build,
     Manifest,
     Plan,
     Proof,
@@ -61,7 +74,9 @@ def make(
             then = heal.after_success(course)
         except (BuildFailed, ProofFailed) as failure:
             trials += (_trial(decided, failure.message),)
-            then = heal.after_failure(course, failure, decided, request.toolchain)
+            then = heal.after_failure(
+                course, failure, decided, request.toolchain, request.permitted
+            )
             if then is None and best is None:
                 raise
             emit(StepFailed(name="attempt", seconds=0, why=failure.message))
@@ -107,17 +122,7 @@ def _attempt(
         needed = (*wheels.requirements(source), *(n for t in decided.tools for n in t.requires))
         proving.environment(work, needed, host=host, cache=cache)
         try:
-            with store.begun(cache, plan.key(decided)) as begun:
-                built = build.build(
-                    decided,
-                    source,
-                    into=work,
-                    begun=begun,
-                    host=host,
-                    emit=emit,
-                    launcher=_launcher(request, course, decided, host, work, emit),
-                    at_most=course.jobs,
-                )
+            built = _built(request, course, decided, source, work, host, cache, emit)
             proof = _prove(request)(built, work, host, emit)
         except (BuildFailed, ProofFailed) as failure:
             raise _with_log(failure, work / "build.log", cache) from failure
@@ -145,6 +150,39 @@ def _attempt(
             requested=key,
             healed=course.remedies,
         )
+
+
+def _built(
+    request: Request,
+    course: heal.Course,
+    decided: Plan,
+    source: Source,
+    work: Path,
+    host: Host,
+    cache: Path,
+    emit: Emit,
+) -> Build:
+    """Build; what fails says why. Where the next attempt only goes on, what was compiled stays."""
+
+    def goes_on(error: Exception) -> bool:
+        remedy = error.remedy if isinstance(error, BuildFailed) else ""
+        row = remedies.known().get(remedy)
+        return bool(row and row.same and remedy not in course.tried and request.permitted(remedy))
+
+    with store.begun(cache, plan.key(decided), goes_on) as begun:
+        try:
+            return build.build(
+                decided,
+                source,
+                into=work,
+                begun=begun,
+                host=host,
+                emit=emit,
+                launcher=_launcher(request, course, decided, host, work, emit),
+                at_most=course.jobs,
+            )
+        except BuildFailed as failure:
+            raise explained(failure, work / "build.log", host.system()[0]) from failure
 
 
 def _prove(request: Request) -> Prove:
@@ -175,7 +213,5 @@ def _with_log(
         old.unlink(missing_ok=True)
     if isinstance(failure, BuildFailed):
         hint = failure.hint.replace(str(log), str(kept))
-        return BuildFailed(
-            failure.message, hint, step=failure.step, log=str(kept), tail=failure.tail
-        )
+        failure.hint, failure.log = hint, str(kept)
     return failure

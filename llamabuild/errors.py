@@ -47,17 +47,36 @@ class IntegrityError(LlamabuildError):
 
 
 class BuildFailed(LlamabuildError):
-    """Configure or compile failed. ``log`` is the full transcript, ``tail`` its telling end."""
+    """Configure or compile failed. ``log`` is the full transcript, ``tail`` its telling end.
+
+    ``entry`` is the id in the failure catalogue of what the log shows, ``cause`` what that means,
+    ``fix`` the ways out, the best first, and ``remedy`` the name of what the pipeline tries; all
+    are empty where nothing is known.
+    """
 
     exit_code = 7
 
     def __init__(
-        self, message: str, hint: str = "", *, step: str = "", log: str = "", tail: str = ""
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        step: str = "",
+        log: str = "",
+        tail: str = "",
+        entry: str = "",
+        cause: str = "",
+        fix: tuple[str, ...] = (),
+        remedy: str = "",
     ) -> None:
         super().__init__(message, hint)
         self.step = step
         self.log = log
         self.tail = tail
+        self.entry = entry
+        self.cause = cause
+        self.fix = fix
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,4 +172,18 @@ class CellsFailed(LlamabuildError):
         self.failed = failed
 
 
+class Unwell(LlamabuildError):
+    """A check warns: llama.cpp works here, and not as well as it could."""
+
+    exit_code = 15
+
+
+class Ill(LlamabuildError):
+    """A check found a problem: something that is here, or a build, cannot work."""
+
+    exit_code = 16
+
+
+UNEXPLAINED = 17
+"""Exit code of `diagnose` for a failure that nothing in the catalogue explains."""
 INTERRUPTED = 130

@@ -88,18 +88,23 @@ def examine(path: Path, *, host: Host, cache: Path, emit: Emit) -> Examined:
         hardware, toolchain = probe.probe(host, cache=cache)
         made = inspection.look(found, hardware.cpu.features, host)
         busy = pace.busy(host)
-        runner = _runner(hardware, toolchain.compilers[:1], work / "proof", host)
+        runner = runner_for(hardware, toolchain.compilers[:1], work / "proof", host)
         runner = replace(runner, threads=1) if busy and not made.openmp else runner
-        subject = Subject(
-            name=found.label or found.path.name,
-            python=found.python,
-            library=found.library,
-            server=found.server,
-        )
+        subject = subject_of(found)
         result = foreign.examine(subject, runner, emit)
         beside = _beside(subject, result, runner, cache, busy=busy)
         unused = tuple(idle(result, hardware.devices))
         return _examined(found, inspection.ask(found, host), made, result, beside, unused)
+
+
+def subject_of(found: Found) -> Subject:
+    """What was found, as the subject of a proof."""
+    return Subject(
+        name=found.label or found.path.name,
+        python=found.python,
+        library=found.library,
+        server=found.server,
+    )
 
 
 def _examined(
@@ -131,7 +136,9 @@ def _examined(
     )
 
 
-def _runner(hardware: Hardware, compilers: Sequence[Compiler], scratch: Path, host: Host) -> Runner:
+def runner_for(
+    hardware: Hardware, compilers: Sequence[Compiler], scratch: Path, host: Host
+) -> Runner:
     """What children are run with: with the crash reporter where a compiler can make it."""
     scratch.mkdir()
     made = (crash.preload(one, host=host, scratch=scratch) for one in compilers)

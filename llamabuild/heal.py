@@ -7,17 +7,18 @@ are narrowed by bisection along a ladder until the largest set that passes is kn
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-from llamabuild import data
+from llamabuild import remedies
 from llamabuild.backends import cpu
 from llamabuild.errors import COMPUTED_WRONGLY, BuildFailed, ProofFailed
-from llamabuild.model import Compiler, Plan, Remedy, Toolchain
+from llamabuild.model import Compiler, Flag, Plan, Remedy, Toolchain
+from llamabuild.remedies import ALL, Permitted
 
-_DATA = data.load(data.package("heal.toml"))
-_TABLE = _DATA["remedy"]
-_FEATURES = _DATA["features"]
+_ABOUT_NUMBERS: Final = frozenset({"other-compiler", "narrowed"})
+"""The remedies by which the catalogue says that a compiler did not take the CPU's instructions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,29 +42,43 @@ class Course:
     compiler: Compiler | None = None
     jobs: int = 0
     launcher: bool = True
+    options: tuple[Flag, ...] = ()
     remedies: tuple[Remedy, ...] = ()
     tried: frozenset[str] = frozenset()
     search: Search | None = field(default=None)
 
 
 def after_failure(
-    course: Course, failure: BuildFailed | ProofFailed, plan: Plan, toolchain: Toolchain
+    course: Course,
+    failure: BuildFailed | ProofFailed,
+    plan: Plan,
+    toolchain: Toolchain,
+    permitted: Permitted = ALL,
 ) -> Course | None:
     """The course to try next, or None when nothing is left that may be tried."""
     if course.search:
         return _searched(course, passed=False)
-    if isinstance(failure, BuildFailed) and (known := _known(course, failure)):
-        return known
-    if isinstance(failure, BuildFailed) and failure.step != "compile":
-        return None
-    if _about_numbers(failure):
-        return (
-            _other_compiler(course, failure, plan, toolchain)
-            or _without_backend(course, failure, plan)
-            or _without_feature(course, failure, plan)
-            or _narrow(course, failure, plan)
-        )
-    return _without_backend(course, failure, plan)
+    for then in _courses(course, failure, plan, toolchain):
+        if then and permitted(then.remedies[-1].name):
+            return then
+    return None
+
+
+def _courses(
+    course: Course, failure: BuildFailed | ProofFailed, plan: Plan, toolchain: Toolchain
+) -> Iterator[Course | None]:
+    """What could be tried, the mildest first."""
+    if isinstance(failure, BuildFailed):
+        yield _known(course, failure)
+        if failure.step != "compile":
+            return
+    numbers = _about_numbers(failure)
+    if numbers:
+        yield _other_compiler(course, failure, plan, toolchain)
+    yield _without_backend(course, failure, plan)
+    if numbers:
+        yield _without_feature(course, failure, plan)
+        yield _narrow(course, failure, plan)
 
 
 def _about_numbers(failure: BuildFailed | ProofFailed) -> bool:
@@ -71,7 +86,7 @@ def _about_numbers(failure: BuildFailed | ProofFailed) -> bool:
     program that cannot be loaded or a machine that is too slow has another cause."""
     if isinstance(failure, ProofFailed):
         return failure.kind in COMPUTED_WRONGLY
-    return re.search(_FEATURES["pattern"], failure.tail) is not None
+    return failure.remedy in _ABOUT_NUMBERS
 
 
 def after_success(course: Course) -> Course | None:
@@ -86,12 +101,14 @@ def _with(remedy: Remedy, changed: Course) -> Course:
 
 
 def _known(course: Course, failure: BuildFailed) -> Course | None:
-    for row in _TABLE:
-        found = re.search(row["pattern"], failure.tail)
-        if found and row["name"] not in course.tried:
-            remedy = Remedy(name=row["name"], why=row["why"], evidence=found.group(0))
-            return _with(remedy, replace(course, **row["change"]))
-    return None
+    """The remedy that the catalogue has for what the log shows."""
+    row = remedies.known().get(failure.remedy)
+    if row is None or row.name in course.tried or not (row.same or row.change or row.options):
+        return None
+    remedy = Remedy(name=row.name, why=f"{row.when}; {row.does}", evidence=failure.message)
+    options = tuple(Flag(name=one, value=on, why=row.when) for one, on in row.options.items())
+    changed = replace(course, options=(*course.options, *options), **row.change)
+    return _with(remedy, changed)
 
 
 def _other_compiler(

@@ -19,6 +19,7 @@ from llamabuild.events import Emit, Healed, Noticed, Warned
 from llamabuild.host import Host
 from llamabuild.model import Artifact, Hardware, Pin, Plan, Recipe
 from llamabuild.provide import Means
+from llamabuild.remedies import ALL, Permitted
 from llamabuild.request import Prove, Request, requested
 from llamabuild.reuse import Policy, Want
 
@@ -42,14 +43,15 @@ def provision(
     compiler_cache: str = "auto",
     llama_cpp: str = "",
     policy: Policy = _ALONE,
+    permitted: Permitted = ALL,
     agreed: Callable[[Plan], None] | None = None,
 ) -> Artifact:
     """A proved artifact for the recipe on this machine, or on the ``target``: one that is there, as
     the ``policy`` says, else a new one. ``toolchain`` is "auto" (what is missing is brought along),
     "machine" or a kit; ``compiler_cache`` is "auto" (one that is on PATH), "none" or "sccache"
     (brought along). ``llama_cpp`` is a folder, an archive, a tag or a commit to use instead of the
-    pin's own. ``agreed`` is shown the plan before anything is looked for or made, and may refuse
-    it.
+    pin's own. ``permitted`` are the remedies that may be tried. ``agreed`` is shown the plan
+    before anything is looked for or made, and may refuse it.
 
     Raises the errors of every step; nothing is kept that was not proved.
     """
@@ -62,7 +64,8 @@ def provision(
             return kept
         tree = _tree(llama_cpp, pin, means)
         pin = tree.pin if tree else pin
-        request = replace(requested(recipe, pin, target, means, proof), tree=tree)
+        request = requested(recipe, pin, target, means, proof)
+        request = replace(request, tree=tree, permitted=permitted)
         request = replace(request, compiler_cache=provide.compiler_cache(compiler_cache, means))
         hardware = None if request.elsewhere else request.hardware
         want = _want(request.decide(heal.Course()), hardware, means)
@@ -140,9 +143,16 @@ def _provision(
 
 def _made(request: Request, want: Want, first: Policy, pin: Pin, *, offline: bool) -> Artifact:
     """Fetch, build, prove, keep. What a remedy leads to may be there already: ``first`` says."""
-    from llamabuild import attempts, fetch, trees
+    from llamabuild import attempts, checks, fetch, trees
 
     host, cache, emit = want.host, want.cache, want.emit
+    checks.before_build(
+        checks.Situation(
+            hardware=request.hardware, toolchain=request.toolchain, host=host, cache=cache, pin=pin
+        ),
+        want.plan.backends,
+        emit,
+    )
     _say(want.plan, host, emit)
     _say_how_long(want.plan, cache, emit)
     source = fetch.fetch(pin, cache=cache, host=host, emit=emit, offline=offline)

@@ -25,6 +25,7 @@ from llamabuild.model import (
     SourceOption,
     Toolchain,
 )
+from llamabuild.remedies import ALL, Permitted
 from llamabuild.toolchains import NO_COMPILER, canary, compilers, isa_note, tools, zig
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ def plan(
     without: frozenset[str] = frozenset(),
     compiler: Compiler | None = None,
     healed: tuple[Remedy, ...] = (),
+    permitted: Permitted = ALL,
 ) -> Plan:
     """The whole decision. ``without`` are CPU features (and, for ``auto``, back-ends) not to use
     although they are there, ``compiler`` is one to use instead of the first; both come from
-    remedies.
+    remedies. ``permitted`` says by name what a canary's trouble may be answered with.
 
     Raises UnsupportedHardware when an explicit back-end is absent, ToolMissing without a
     compiler, ConfigError when two sides want one option differently.
@@ -57,7 +59,7 @@ def plan(
     compiler = compiler or _own_compiler(chosen, hardware, toolchain) or _compiler(toolchain)
     usable = _cpu_features(recipe, hardware, compiler) - without
     wanted = frozenset(cpu.closed(usable, compiler.family))
-    compiler, sources, remedies, wanted = _mend(recipe, toolchain, compiler, wanted)
+    compiler, sources, remedies, wanted = _mend(recipe, toolchain, compiler, wanted, permitted)
     features = cpu.ordered(wanted)
     merged = _merge(
         flags.switches(chosen),
@@ -219,22 +221,27 @@ def _of_level(name: str, arch: str, compiler: Compiler) -> frozenset[str]:
 
 
 def _mend(
-    recipe: Recipe, toolchain: Toolchain, compiler: Compiler, features: frozenset[str]
+    recipe: Recipe,
+    toolchain: Toolchain,
+    compiler: Compiler,
+    features: frozenset[str],
+    permitted: Permitted,
 ) -> tuple[Compiler, tuple[SourceOption, ...], tuple[Remedy, ...], frozenset[str]]:
     """Answer what the canaries found about the compiler, the cheapest way that keeps the
-    features: options for one file, then another compiler, then going without."""
+    features: options for one file, then another compiler, then going without. What is not
+    permitted is left for the proof to find."""
     sources: list[SourceOption] = []
     remedies: list[Remedy] = []
     for trouble in canary.concerning(compiler, features, fat=recipe.cpu == "fat"):
         other = _sound(toolchain, trouble.canary)
-        if trouble.mended_by:
+        if trouble.mended_by and permitted(trouble.canary):
             sources += canary.source_options(trouble)
             remedies.append(canary.remedy(trouble))
-        elif other and recipe.cpu != "fat":
+        elif other and recipe.cpu != "fat" and permitted("other-compiler"):
             compiler = other
             why = f"{trouble.why}; {other.family} {other.version} compiles it right"
             remedies.append(Remedy(name="other-compiler", why=why))
-        else:
+        elif permitted(f"without-{trouble.canary}"):
             lost = canary.features(trouble.canary)
             features = frozenset(cpu.closed(features - lost, compiler.family))
             why = f"{trouble.why}; no option and no other compiler mends it"

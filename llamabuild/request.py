@@ -14,6 +14,7 @@ from llamabuild.events import Emit
 from llamabuild.host import Host
 from llamabuild.model import Build, Hardware, Pin, Plan, Proof, Recipe, Tool, Toolchain
 from llamabuild.provide import Means
+from llamabuild.remedies import ALL, Permitted
 
 if TYPE_CHECKING:
     from llamabuild.trees import Tree
@@ -27,7 +28,7 @@ class Request:
     programs ``runner`` runs here where they would not run by themselves. A recipe for a level that
     this one lacks is for others too. ``compiler_cache`` is used
     if it works. ``tree`` is a llama.cpp of the user's choice. ``prove`` is None for the proof that
-    users get."""
+    users get. ``permitted`` says which remedies may be tried."""
 
     recipe: Recipe
     pin: Pin
@@ -38,17 +39,21 @@ class Request:
     runner: tuple[str, ...] = ()
     compiler_cache: Tool | None = None
     tree: Tree | None = None
+    permitted: Permitted = ALL
 
     def decide(self, course: heal.Course) -> Plan:
-        """The plan on a course of healing."""
+        """The plan on a course of healing. What a recipe says itself is not changed by it."""
+        own = {flag.name for flag in self.recipe.flags}
+        more = tuple(flag for flag in course.options if flag.name not in own)
         decided = plan.plan(
-            self.recipe,
+            replace(self.recipe, flags=(*more, *self.recipe.flags)),
             self.pin,
             self.hardware,
             self.toolchain,
             without=course.without,
             compiler=course.compiler,
             healed=course.remedies,
+            permitted=self.permitted,
         )
         if self.tree:
             decided = self.tree.render(decided, self.hardware.arch)[0]

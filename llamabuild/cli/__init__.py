@@ -14,6 +14,8 @@ import click
 from llamabuild.cli import (  # noqa: F401 - each adds its commands
     back,
     choose,
+    diagnose,
+    doctor,
     index,
     keep,
     lock,

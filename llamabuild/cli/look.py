@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from llamabuild.cli.shared import recipe as load_recipe
 from llamabuild.errors import ConfigError
 
 if TYPE_CHECKING:
+    from llamabuild.checks import Finding
     from llamabuild.dialect import Note
     from llamabuild.model import Hardware, Pin, Toolchain
     from llamabuild.options import Options
@@ -67,7 +69,8 @@ def plan(
         else:
             words = None if tree is None and not pin else _options(use, source, tree, offline)
             known = _look(use, machine, toolchain, recipe)
-            click.echo(_planned(use, recipe, source, known, words, explain, style))
+            here = not machine or str(machine) == "."
+            click.echo(_planned(use, recipe, source, known, words, explain, style, here=here))
 
 
 @command("probe", "llamabuild probe; llamabuild probe --record laptop.json")
@@ -158,6 +161,8 @@ def _planned(
     words: tuple[Options, Path] | None,
     explain: str | None,
     style: str,
+    *,
+    here: bool,
 ) -> str:
     from llamabuild import estimate, plan, report, store
     from llamabuild.report import pages
@@ -175,14 +180,33 @@ def _planned(
         from llamabuild.report import explanation
 
         return explanation.explain(explain, decided, hardware, toolchain, options)
+    found = _expected(use, source, known, decided.backends) if here else ()
     if use.as_json:
-        return report.to_json({"plan": decided, "notes": notes}, "plan")
+        return report.to_json({"plan": decided, "notes": notes, "findings": found}, "plan")
     if style == "pip":
         return pages.plan_pip(decided, hardware, notes)
     kept = (one.manifest for one in store.artifacts(use.cache, use.reporter))
     takes = estimate.seconds(decided, kept)
     page = pages.plan_as(style, decided, key, estimate.minutes(takes) if takes else "")
-    return "\n".join((page, *pages.notes(notes, style)))
+    return "\n".join((page, *pages.notes(notes, style), *_foreseen(found, style)))
+
+
+def _expected(
+    use: Settings, source: Pin, known: tuple[Hardware, Toolchain], backends: Sequence[str]
+) -> tuple[Finding, ...]:
+    """What checks foresee of a build of the plan here."""
+    from llamabuild import checks
+
+    situation = checks.Situation(
+        hardware=known[0], toolchain=known[1], host=use.host, cache=use.cache, pin=source
+    )
+    return checks.for_build(situation, backends)
+
+
+def _foreseen(found: Sequence[Finding], style: str) -> list[str]:
+    from llamabuild.report import checkup
+
+    return checkup.foreseen(found) if style == "page" else []
 
 
 def _difference(use: Settings, recipe: str, source: Pin, both: tuple[Path, Path]) -> str:

@@ -14,6 +14,7 @@ from llamabuild.cli.shared import (
     command,
     settings,
     with_compiler_cache,
+    with_healing,
     with_llama_cpp,
     with_reuse,
     with_toolchain,
@@ -26,6 +27,7 @@ from llamabuild.events import Noticed
 if TYPE_CHECKING:
     from llamabuild.elsewhere import Target
     from llamabuild.model import Artifact
+    from llamabuild.remedies import Permitted
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -40,6 +42,7 @@ class _Means(NamedTuple):
     reuse: str
     stores: tuple[str, ...]
     unsigned: bool
+    permitted: Permitted
 
 
 def _for_machine(command: _Command) -> _Command:
@@ -73,6 +76,7 @@ def _yes(command: Callable[..., Any]) -> Callable[..., Any]:
 @with_compiler_cache
 @with_llama_cpp
 @with_reuse
+@with_healing
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def setup(
@@ -86,6 +90,8 @@ def setup(
     reuse: str,
     stores: tuple[str, ...],
     unsigned: bool,
+    heal: tuple[str, ...],
+    no_heal: bool,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -93,7 +99,7 @@ def setup(
     progress: str,
 ) -> None:
     """Make llama.cpp and llama-cpp-python for this machine, proved, and say where they are."""
-    from llamabuild import report, reproving
+    from llamabuild import remedies, report, reproving
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
@@ -105,7 +111,8 @@ def setup(
             )
         if not target:
             _check(recipe, into, use)
-        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
+        permitted = remedies.permitted(heal, none=no_heal)
+        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned, permitted)
         artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         if into:
             reproving.install(
@@ -167,6 +174,7 @@ def provision(
             compiler_cache=means.compiler_cache,
             llama_cpp=means.llama_cpp,
             policy=policy,
+            permitted=means.permitted,
         )
 
     try:
@@ -188,6 +196,7 @@ def provision(
 @with_compiler_cache
 @with_llama_cpp
 @with_reuse
+@with_healing
 @_yes
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def build(
@@ -200,6 +209,8 @@ def build(
     reuse: str,
     stores: tuple[str, ...],
     unsigned: bool,
+    heal: tuple[str, ...],
+    no_heal: bool,
     yes: bool,
     offline: bool,
     as_json: bool,
@@ -207,10 +218,11 @@ def build(
     progress: str,
 ) -> None:
     """Like setup, but only prints the artifact's path."""
-    from llamabuild import report
+    from llamabuild import remedies, report
 
     with settings(as_json, cache, progress) as use:
-        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
+        permitted = remedies.permitted(heal, none=no_heal)
+        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned, permitted)
         target = _target(machine, runner)
         artifact = provision(use, recipe, target, means, yes=yes, offline=offline)
         use.reporter.summary(artifact)
@@ -222,6 +234,7 @@ def build(
 @with_compiler_cache
 @with_llama_cpp
 @with_reuse
+@with_healing
 @click.option("--offline", is_flag=True, help="Never open the network.")
 def upgrade(
     toolchain: str,
@@ -230,6 +243,8 @@ def upgrade(
     reuse: str,
     stores: tuple[str, ...],
     unsigned: bool,
+    heal: tuple[str, ...],
+    no_heal: bool,
     offline: bool,
     as_json: bool,
     cache: Path | None,
@@ -240,12 +255,13 @@ def upgrade(
 
     What it has stays current until the new one is proved, and `rollback` goes back to it.
     """
-    from llamabuild import generations, report
+    from llamabuild import generations, remedies, report
     from llamabuild.report import pages
 
     with settings(as_json, cache, progress) as use:
         before = generations.current(use.cache, use.host)
-        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned)
+        permitted = remedies.permitted(heal, none=no_heal)
+        means = _Means(toolchain, compiler_cache, llama_cpp, reuse, stores, unsigned, permitted)
         artifact = provision(use, before.recipe, None, means, yes=False, offline=offline)
         now = advance(use, artifact, before.recipe)
         if now.number == before.number:

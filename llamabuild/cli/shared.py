@@ -25,7 +25,9 @@ _EPILOG_CODES = (
     "Exit codes: 0 done, 1 a bug, 2 wrong use or recipe, 3 hardware lacks what was asked for, "
     "4 a tool is missing, 5 fetching failed, 6 wrong hash or unsafe archive, 7 build failed, "
     "8 proof failed, 9 store unusable, 10 disk full, 11 bindings and llama.cpp do not fit, "
-    "12 the lock file does not fit, 13 a wheel was refused, 14 some cells failed, 130 interrupted."
+    "12 the lock file does not fit, 13 a wheel was refused, 14 some cells failed, "
+    "15 a check warns, 16 a check found a problem, 17 a failure that nobody can explain, "
+    "130 interrupted."
 )
 
 
@@ -101,6 +103,22 @@ def with_reuse(command: _Command) -> _Command:
     )(command)
 
 
+def with_healing(command: _Command) -> _Command:
+    """``--heal`` and ``--no-heal`` for a command."""
+    command = click.option(
+        "--heal",
+        multiple=True,
+        metavar="NAME",
+        help="Of what llamabuild tries by itself after a failure, only this (`llamabuild remedies` "
+        "lists them). May be given several times.",
+    )(command)
+    return click.option(
+        "--no-heal",
+        is_flag=True,
+        help="Try nothing: fail with the first cause, and what mends it.",
+    )(command)
+
+
 def with_llama_cpp(command: _Command) -> _Command:
     """``--llama-cpp`` for a command."""
     return click.option(
@@ -113,25 +131,43 @@ def with_llama_cpp(command: _Command) -> _Command:
 
 
 @contextlib.contextmanager
-def settings(as_json: bool, cache: Path | None, progress: str) -> Iterator[Settings]:
-    """Everything a command needs; failures are reported here, once, and become exit codes."""
+def settings(
+    as_json: bool, cache: Path | None, progress: str, *, opened: bool = True
+) -> Iterator[Settings]:
+    """Everything a command needs; failures are reported here, once, and become exit codes. The
+    cache is not looked at where it need not be ``opened``."""
     from llamabuild import report, store
     from llamabuild.host import LocalHost
 
     host = LocalHost()
+    begun: Path | None = None
     reporter = report.choose(host.environ, sys.stderr, progress)
     try:
-        root = store.open_root(cache.absolute() if cache else store.default_root(host.environ))
-        if store.shared(root):  # what is made here is the group's as well
+        root = cache.absolute() if cache else store.default_root(host.environ)
+        if opened and store.shared(store.open_root(root)):
+            # what is made here is the group's as well
             os.umask(0o002)
+        begun = root if opened else None
         yield Settings(host=host, cache=root, reporter=reporter, as_json=as_json)
     except LlamabuildError as error:
+        _remember(begun, error)
         reporter.failed(error)
         if as_json:
             click.echo(report.error_json(error))
         raise click.exceptions.Exit(error.exit_code) from error
     finally:
         reporter.close()
+
+
+def _remember(root: Path | None, error: LlamabuildError) -> None:
+    """What failed, for `diagnose last`, in a cache that could be opened. What only asks has no
+    failures worth remembering."""
+    name = " ".join(sys.argv[1:2])
+    if root is None or name in _ASKING:
+        return
+    from llamabuild import lastfailure
+
+    lastfailure.keep(root, f"llamabuild {name}", error)
 
 
 def command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -143,8 +179,10 @@ def command(name: str, example: str) -> Callable[[Callable[..., None]], click.Co
     return wrap
 
 
+_ASKING = frozenset({"diagnose", "doctor", "remedies", "completion"})
 _ORDER = (
-    *("setup", "build", "plan", "probe", "prove", "run"),
+    *("setup", "build", "plan", "probe", "doctor", "prove", "run"),
+    *("diagnose", "remedies"),
     *("upgrade", "generations", "rollback"),
     *("lock", "matrix", "worker", "wheel", "index"),
     *("recipes", "pins", "store", "trust", "completion"),

@@ -11,10 +11,14 @@ import click
 
 from llamabuild.cli.keep import sound
 from llamabuild.cli.shared import Settings, command, main_group, settings
-from llamabuild.errors import ConfigError
+from llamabuild.errors import INTERRUPTED, ConfigError
+from llamabuild.events import Warned
 
 if TYPE_CHECKING:
     from llamabuild.model import Artifact
+
+
+_SOUND = "Prove it again: `llamabuild prove`."
 
 
 @command("prove", "llamabuild prove 3f9a1c2d; llamabuild prove /opt/llama.cpp/build")
@@ -85,7 +89,8 @@ def _prove_elsewhere(path: Path, use: Settings) -> None:
 @click.option("--artifact", help="Recipe, path or beginning of a key; else what was set up last.")
 @click.option("--cache", type=click.Path(path_type=Path, readable=False), help="See `setup`.")
 def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path | None) -> None:
-    """Run a tool of the current artifact (what `setup` gave last)."""
+    """Run a tool of the current artifact (what `setup` gave last), with its exit code. Where it
+    fails for a reason that is known, what to do is said after its own words."""
     with settings(False, cache, "plain") as use:
         kept = _kept(use, artifact)
         _prove_first(kept, use)
@@ -94,7 +99,26 @@ def run(tool: str, arguments: tuple[str, ...], artifact: str | None, cache: Path
         if tool not in tools:
             raise ConfigError(f"there is no tool {tool!r}", f"Tools: {', '.join(tools)}")
         program = kept.path / "bin" / kept.manifest.plan.program(tool)
-        sys.exit(use.host.become([str(program), *arguments]))
+        sys.exit(_attended(use, [str(program), *arguments]))
+
+
+def _attended(use: Settings, argv: list[str]) -> int:
+    """The exit code of a program that has the terminal. What it said before it failed is explained,
+    where the catalogue knows it."""
+    try:
+        code, said = use.host.attend(argv)
+    except OSError as error:
+        raise ConfigError(f"{argv[0]} cannot be started: {error.strerror}", _SOUND) from error
+    if code not in (0, INTERRUPTED):
+        from llamabuild import diagnose
+
+        found = diagnose.diagnose_text(said, system=use.host.system()[0])
+        for one in found.causes[:1]:
+            name = Path(argv[0]).name
+            what = f"{one.entry.title}: {one.evidence}"
+            hint = " ".join((one.why, *one.fix))
+            use.reporter(Warned(message=f"{name} ended with exit code {code}: {what}", hint=hint))
+    return code
 
 
 def _prove_first(kept: Artifact, use: Settings) -> None:

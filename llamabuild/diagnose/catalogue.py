@@ -32,14 +32,14 @@ class Entry:
 
     ``patterns`` find it (any of them; see :mod:`llamabuild.diagnose.patterns` for their dialect);
     each of ``needs`` must be found somewhere in the log too, and a line that shows one of
-    ``unless`` does not count. ``rank`` orders what is found: the highest first, then the earliest.
+    ``unless`` does not count; nor does a benign line, but those of ``despite``. ``rank`` orders what is found: the highest first, then the earliest.
 
     ``cause`` and ``fix`` are for people; words in braces are named groups of the patterns, and
     ``fix_linux``, ``fix_macos`` and ``fix_windows`` stand for ``fix`` there. ``packages`` are names
     of ``packages.toml`` whose command for this machine is a fix; ``context`` names facts of this
     machine that help (:mod:`llamabuild.diagnose.context`).
 
-    ``prevented`` is how llamabuild sees it before a build: "check: NAME" is a check of `doctor`, and
+    ``prevented`` is how llamabuild sees it before a build: "check: NAME" is a check of `doctor`,
     anything else a sentence about what it never does; empty where nothing can tell before.
     ``remedy`` is the name of what the pipeline tries by itself, and ``ours`` says what llamabuild
     does about it. ``examples`` are literal lines that must be found as this entry.
@@ -58,6 +58,7 @@ class Entry:
     backends: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
+    despite: tuple[str, ...] = ()
     fix_linux: tuple[str, ...] = ()
     fix_macos: tuple[str, ...] = ()
     fix_windows: tuple[str, ...] = ()
@@ -103,8 +104,7 @@ def by_id(name: str) -> Entry | None:
 def _read(kind: type[Any], word: str) -> list[Any]:
     found = []
     for file in sorted(data.package(_FOLDER).glob("*.toml")):
-        for row in data.load(file).get(word, ()):
-            found.append(_entry(kind, row, file))
+        found += [_entry(kind, row, file) for row in data.load(file).get(word, ())]
     return found
 
 

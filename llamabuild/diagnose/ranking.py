@@ -58,8 +58,8 @@ def diagnose_text(text: str | bytes, *, system: str = "", plain: bool = False) -
 
 
 def diagnose(stream: BinaryIO, *, system: str = "", plain: bool = False) -> Diagnosis:
-    """What the log in a seekable stream shows. ``system`` (linux, macos, windows) chooses the fixes;
-    ``plain`` does without google-re2."""
+    """What the log in a seekable stream shows. ``system`` (linux, macos, windows) chooses the
+    fixes; ``plain`` does without google-re2."""
     start = stream.tell()
     sights = scanning.scan(stream, plain=plain)
     if not any(sight.entry.is_cause for sight in sights):
@@ -82,9 +82,8 @@ def ordered(sights: Sequence[Sight]) -> list[Sight]:
     kept: list[Sight] = []
     lines: set[int] = set()
     for sight in by_rank:
-        if sight.line in lines or (
-            known and sight.entry.rank > WRAPPER and not sight.entry.is_cause
-        ):
+        vague = sight.entry.rank > WRAPPER and not sight.entry.is_cause
+        if sight.line in lines or (known and vague):
             continue
         lines.add(sight.line)
         kept.append(sight)

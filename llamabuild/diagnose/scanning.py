@@ -43,12 +43,13 @@ class _Seen:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Index:
     """All patterns of the catalogue: ``what`` says whose each is, and which (None: a pattern that
-    finds the entry; a number: one that it needs)."""
+    finds the entry; a number: one that it needs), and ``harmless`` whose each benign one is."""
 
     patterns: Patterns
     what: tuple[tuple[Entry, int | None], ...]
     unless: Mapping[str, Patterns]
     benign: Patterns
+    harmless: tuple[str, ...]
 
 
 @cache
@@ -67,6 +68,7 @@ def _index(plain: bool) -> _Index:
         what=tuple(what),
         unless={one.id: Patterns(one.unless, plain=plain) for one in entries() if one.unless},
         benign=Patterns([each for one in benign() for each in one.patterns], plain=plain),
+        harmless=tuple(one.id for one in benign() for _ in one.patterns),
     )
 
 
@@ -107,7 +109,8 @@ def _sight(index: _Index, number: int, entry: Entry, first: int, chunk: bytes) -
         begin, end = _lines(chunk, found)
         line = chunk[begin:end]
         unless = index.unless.get(entry.id)
-        if index.benign.present(line) or (unless and unless.present(line)):
+        harmless = {index.harmless[one] for one in index.benign.present(line)}
+        if harmless - set(entry.despite) or (unless and unless.present(line)):
             continue
         groups = {_text(name): _text(value or b"") for name, value in found.groupdict().items()}
         return Sight(

@@ -5,7 +5,17 @@ in :mod:`llamabuild.host.cgroup`.
 """
 
 from llamabuild.host.equipped import equipped
-from llamabuild.host.interface import Finished, Host, Limits, Memory, Service, signal_name
+from llamabuild.host.interface import (
+    FileSystem,
+    Finished,
+    Host,
+    Interpreter,
+    Limits,
+    Memory,
+    Service,
+    Ulimits,
+    signal_name,
+)
 from llamabuild.host.local import LocalHost, end_with, python
 from llamabuild.host.recorded import NOT_RECORDED, Answers, RecordedHost, Said
 from llamabuild.host.recording import RecordingHost
@@ -13,8 +23,10 @@ from llamabuild.host.recording import RecordingHost
 __all__ = [
     "NOT_RECORDED",
     "Answers",
+    "FileSystem",
     "Finished",
     "Host",
+    "Interpreter",
     "Limits",
     "LocalHost",
     "Memory",
@@ -22,6 +34,7 @@ __all__ = [
     "RecordingHost",
     "Said",
     "Service",
+    "Ulimits",
     "end_with",
     "equipped",
     "python",

@@ -43,6 +43,35 @@ class Memory:
     available: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSystem:
+    """What holds a folder. ``writable`` is False when this user may not write there, ``programs``
+    when nothing may be started from there (noexec); ``inodes`` are the files that it has room for
+    (-1: it does not count them, or it is not known)."""
+
+    writable: bool = True
+    programs: bool = True
+    inodes: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ulimits:
+    """What this process and its children may take, in bytes: ``memory`` is address space,
+    ``locked`` what may be kept from being swapped out. -1 is no limit, or none that is known."""
+
+    memory: int = -1
+    locked: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """The Python that runs this program: its version ("3.11.2", empty where that is not known) and
+    the ``bits`` of its pointers."""
+
+    version: str = ""
+    bits: int = 64
+
+
 class Service(Protocol):
     """A running child, ended when its context closes."""
 
@@ -97,6 +126,15 @@ class Host(Protocol):
     def disk_free(self, path: Path) -> int:
         """Free bytes on the file system that holds ``path`` (or its nearest parent)."""
 
+    def filesystem(self, path: Path) -> FileSystem:
+        """What holds ``path`` (or its nearest parent)."""
+
+    def ulimits(self) -> Ulimits:
+        """Limits of this process."""
+
+    def interpreter(self) -> Interpreter:
+        """The Python that runs this program."""
+
     def run(
         self,
         argv: Sequence[str],
@@ -124,8 +162,9 @@ class Host(Protocol):
     ) -> contextlib.AbstractContextManager[Service]:
         """Start a child that is ended, with all its children, when the context closes."""
 
-    def become(self, argv: Sequence[str]) -> int:
-        """Let a program take over the terminal; returns its exit code if it returns at all."""
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """Let a program have the terminal; its exit code, and the end of what it said on stderr.
+        Raises OSError when it cannot be started."""
 
 
 def signal_name(code: int) -> str:

@@ -16,8 +16,16 @@ from pathlib import Path
 from typing import IO
 
 from llamabuild import digest
-from llamabuild.host import cgroup
-from llamabuild.host.interface import Finished, Limits, Memory, Service
+from llamabuild.host import attended, cgroup
+from llamabuild.host.interface import (
+    FileSystem,
+    Finished,
+    Interpreter,
+    Limits,
+    Memory,
+    Service,
+    Ulimits,
+)
 
 
 class LocalHost:
@@ -105,9 +113,38 @@ class LocalHost:
 
     def disk_free(self, path: Path) -> int:
         """See :meth:`Host.disk_free`."""
-        while not path.exists() and path != path.parent:
-            path = path.parent
-        return shutil.disk_usage(path).free
+        return shutil.disk_usage(_there(path)).free
+
+    def filesystem(self, path: Path) -> FileSystem:
+        """See :meth:`Host.filesystem`."""
+        there = _there(path)
+        writable = os.access(there, os.W_OK | os.X_OK)
+        if sys.platform == "win32":
+            return FileSystem(writable=writable)
+        state = os.statvfs(there)
+        return FileSystem(
+            writable=writable and not state.f_flag & os.ST_RDONLY,
+            programs=not state.f_flag & _NOEXEC,
+            inodes=state.f_favail if state.f_files else -1,
+        )
+
+    def ulimits(self) -> Ulimits:
+        """See :meth:`Host.ulimits`."""
+        if sys.platform == "win32":
+            return Ulimits()
+        import resource
+
+        def limit(name: str) -> int:
+            kind = getattr(resource, name, None)  # not every system has all of them
+            soft = resource.RLIM_INFINITY if kind is None else resource.getrlimit(kind)[0]
+            return -1 if soft == resource.RLIM_INFINITY else soft
+
+        return Ulimits(memory=limit("RLIMIT_AS"), locked=limit("RLIMIT_MEMLOCK"))
+
+    def interpreter(self) -> Interpreter:
+        """See :meth:`Host.interpreter`."""
+        bits = 64 if sys.maxsize > 1 << 32 else 32
+        return Interpreter(version=platform.python_version(), bits=bits)
 
     def run(
         self,
@@ -174,13 +211,12 @@ class LocalHost:
             _limit_memory(child.pid, limits.memory)
             yield _LocalService(child, limits.seconds)
 
-    def become(self, argv: Sequence[str]) -> int:
-        """See :meth:`Host.become`."""
-        if os.name == "posix":
-            os.execv(argv[0], list(argv))  # noqa: S606 - that no shell is started is the point
-        return subprocess.call(list(argv))
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """See :meth:`Host.attend`."""
+        return attended.attend(argv)
 
 
+_NOEXEC = getattr(os, "ST_NOEXEC", 0)  # Linux tells it, macOS has no such word
 _LAST_WORDS = 1.0
 """Seconds to wait for what an ended child wrote; its own children may keep the pipe open."""
 
@@ -240,6 +276,13 @@ def end_with(parent: int) -> None:
 
 _LOOKS = 0.5
 """Seconds between looks at who the parent is."""
+
+
+def _there(path: Path) -> Path:
+    """The path, or its nearest parent that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
 
 
 def python() -> str:

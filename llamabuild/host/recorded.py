@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llamabuild.host.interface import Finished, Limits, Memory, Service
+from llamabuild.host.interface import (
+    FileSystem,
+    Finished,
+    Interpreter,
+    Limits,
+    Memory,
+    Service,
+    Ulimits,
+)
 
 NOT_RECORDED = "this was not recorded"
 
@@ -32,7 +40,8 @@ class Answers:
     ``environ`` are variables that were asked for and set, ``files`` texts that were read,
     ``folders`` the names that were listed in folders, ``exist`` other paths that were found,
     ``programs`` where names were found on PATH. ``said`` holds the answers of programs in order;
-    the same command may answer differently when it is run again. Memory and disk are bytes.
+    the same command may answer differently when it is run again. Memory and disk are bytes. A
+    probe does not ask for the last three.
     """
 
     os: str
@@ -51,6 +60,9 @@ class Answers:
     exist: tuple[str, ...] = ()
     programs: Mapping[str, str] = field(default_factory=dict)
     said: tuple[Said, ...] = ()
+    filesystem: FileSystem = field(default_factory=FileSystem)
+    ulimits: Ulimits = field(default_factory=Ulimits)
+    interpreter: Interpreter = field(default_factory=Interpreter)
 
 
 def spoken(argv: Sequence[str]) -> str:
@@ -95,9 +107,9 @@ class _NeverServes:
         """Raises OSError, like a program that could not be started."""
         raise OSError(f"{spoken(argv)}: {NOT_RECORDED}")
 
-    def become(self, argv: Sequence[str]) -> int:  # noqa: ARG002
-        """Like a program that could not be started."""
-        return 127
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """Raises OSError, like a program that could not be started."""
+        raise OSError(f"{spoken(argv)}: {NOT_RECORDED}")
 
 
 class RecordedHost(_NeverServes):
@@ -162,6 +174,18 @@ class RecordedHost(_NeverServes):
     def disk_free(self, path: Path) -> int:  # noqa: ARG002
         """See :meth:`Host.disk_free`."""
         return self._answers.disk_free
+
+    def filesystem(self, path: Path) -> FileSystem:  # noqa: ARG002
+        """See :meth:`Host.filesystem`."""
+        return self._answers.filesystem
+
+    def ulimits(self) -> Ulimits:
+        """See :meth:`Host.ulimits`."""
+        return self._answers.ulimits
+
+    def interpreter(self) -> Interpreter:
+        """See :meth:`Host.interpreter`."""
+        return self._answers.interpreter
 
     def run(
         self,

@@ -6,7 +6,16 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from llamabuild.host.interface import Finished, Host, Limits, Memory, Service
+from llamabuild.host.interface import (
+    FileSystem,
+    Finished,
+    Host,
+    Interpreter,
+    Limits,
+    Memory,
+    Service,
+    Ulimits,
+)
 from llamabuild.host.recorded import Answers, Said, spoken
 
 
@@ -105,6 +114,18 @@ class RecordingHost:
         self._disk = self._host.disk_free(path)
         return self._disk
 
+    def filesystem(self, path: Path) -> FileSystem:
+        """See :meth:`Host.filesystem`; not noted."""
+        return self._host.filesystem(path)
+
+    def ulimits(self) -> Ulimits:
+        """See :meth:`Host.ulimits`; not noted."""
+        return self._host.ulimits()
+
+    def interpreter(self) -> Interpreter:
+        """See :meth:`Host.interpreter`; not noted."""
+        return self._host.interpreter()
+
     def run(
         self,
         argv: Sequence[str],
@@ -169,6 +190,6 @@ class RecordingHost:
         """See :meth:`Host.serve`; not noted."""
         return self._host.serve(argv, env=env, limits=limits)
 
-    def become(self, argv: Sequence[str]) -> int:
-        """See :meth:`Host.become`; not noted."""
-        return self._host.become(argv)
+    def attend(self, argv: Sequence[str]) -> tuple[int, bytes]:
+        """See :meth:`Host.attend`; not noted."""
+        return self._host.attend(argv)

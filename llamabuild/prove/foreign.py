@@ -35,6 +35,9 @@ _UNKNOWN = re.compile(
 )
 _SERVED = ("F16", "Q8_0", "Q4_0", "Q4_K", "Q6_K")
 """Weight types that a server is asked with: each is a start of the program."""
+_FEW = ("F16 decoder", "Q4_K decoder")
+"""Cases that say the most in the shortest time: whole networks, without and with quantised
+weights."""
 
 _FORCED = 4
 """Tokens that a server is given after the batch, one by one."""
@@ -57,7 +60,7 @@ def examine(subject: Subject, runner: Runner, emit: Emit) -> Examination:
     if not (subject.python or subject.library):
         assert subject.server is not None
         return _by_server(subject.server, _SERVED, runner, emit)
-    found = _by_cases(subject, runner, emit)
+    found = _by_cases(subject, cases.standard(), runner, emit)
     if not subject.python and found.held == 0:
         return found
     if subject.python and subject.library and _misfit(found):
@@ -69,13 +72,22 @@ def examine(subject: Subject, runner: Runner, emit: Emit) -> Examination:
     return found
 
 
+def glance(subject: Subject, runner: Runner) -> Examination:
+    """A few answers of it, to know whether it starts and computes. Raises nothing for what the
+    subject does."""
+    if subject.python or subject.library:
+        few = tuple(case for case in cases.standard() if case.name in _FEW)
+        return _by_cases(subject, few, runner, silent)
+    assert subject.server is not None
+    return _by_server(subject.server, _SERVED[3:4], runner, silent)
+
+
 def _misfit(found: Examination) -> bool:
     """True for bindings that do not fit their library, which can still be asked without them."""
     return found.held == 0 and bool(found.failures) and found.failures[0].kind == "abi"
 
 
-def _by_cases(subject: Subject, runner: Runner, emit: Emit) -> Examination:
-    every = cases.standard()
+def _by_cases(subject: Subject, every: Sequence[Case], runner: Runner, emit: Emit) -> Examination:
     wanted = [case for case in every if subject.python or _default(case)]
     beside = Unasked(
         why="without Python bindings its settings are its defaults",

@@ -107,6 +107,9 @@ def failure(error: LlamabuildError) -> list[str]:
     lines = []
     if isinstance(error, BuildFailed):
         lines += [f"  | {clean(line)}" for line in error.tail.splitlines()]
+        if error.cause:
+            lines.append(f"cause: {clean(error.cause)}")
+        lines += [f"fix: {clean(one)}" for one in error.fix]
         if error.log and error.log not in error.hint:
             lines.append(f"log: {clean(error.log)}")
     if error.hint:

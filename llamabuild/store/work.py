@@ -12,7 +12,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llamabuild.events import Emit, Noticed
@@ -69,9 +69,12 @@ def workdir(root: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def begun(root: Path, key: str) -> Iterator[Path]:
+def begun(
+    root: Path, key: str, goes_on: Callable[[Exception], bool] = lambda _: False
+) -> Iterator[Path]:
     """The folder that a build of ``key`` is compiled in, alone with it. It is there next time when
-    the build was interrupted or killed, for some days, and removed when it ended, well or not."""
+    the build was interrupted or killed, or ``goes_on`` after its error, for some days, and removed
+    when it ended otherwise, well or not."""
     home = _made(root / "begun")
     folder = home / key[:32]
     with alone(home / f"{folder.name}.lock"):
@@ -82,8 +85,9 @@ def begun(root: Path, key: str) -> Iterator[Path]:
                 _sweep(old)
         try:
             yield folder
-        except Exception:
-            shutil.rmtree(folder, ignore_errors=True)
+        except Exception as error:
+            if not goes_on(error):
+                shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
 

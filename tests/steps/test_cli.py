@@ -47,6 +47,7 @@ def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
         "build",
         "plan",
         "probe",
+        "doctor",
         "prove",
         "run",
         "recipes",

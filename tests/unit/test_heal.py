@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamabuild import heal
+from llamabuild import heal, remedies
 from llamabuild.backends import cpu, cpu_features
 from llamabuild.errors import BuildFailed, Crash, ProofFailed
 from llamabuild.model import Plan
@@ -24,8 +24,7 @@ def crashed(feature: str = "") -> ProofFailed:
 
 
 def out_of_memory() -> BuildFailed:
-    tail = "c++: fatal error: Killed signal terminated program cc1plus"
-    return BuildFailed("compile failed", step="compile", tail=tail)
+    return BuildFailed("compile failed", step="compile", remedy="fewer-jobs")
 
 
 def test_a_compiler_out_of_memory_gets_one_job_once() -> None:
@@ -38,10 +37,39 @@ def test_a_compiler_out_of_memory_gets_one_job_once() -> None:
 
 
 def test_a_broken_ccache_is_left_out() -> None:
-    failure = BuildFailed("no", step="compile", tail="ccache: error: Failed to create /x")
+    failure = BuildFailed("no", step="compile", remedy="without-ccache")
     course = heal.after_failure(heal.Course(), failure, PLAN, ONE)
     assert course is not None
     assert course.launcher is False
+
+
+def test_what_need_not_come_again_is_tried_once_more() -> None:
+    failure = BuildFailed("no", step="compile", remedy="once-more")
+    course = heal.after_failure(heal.Course(), failure, PLAN, ONE)
+    assert course is not None
+    assert replace(course, remedies=(), tried=frozenset()) == heal.Course()
+    assert heal.after_failure(course, failure, PLAN, ONE) is None
+
+
+def test_a_library_that_does_not_fit_is_left_out() -> None:
+    failure = BuildFailed("no", step="configure", remedy="without-openssl")
+    course = heal.after_failure(heal.Course(), failure, PLAN, ONE)
+    assert course is not None
+    assert [(flag.name, flag.value) for flag in course.options] == [("LLAMA_OPENSSL", False)]
+
+
+@pytest.mark.parametrize("names", [(), ("narrowed",), ("without-ccache", "without-cuda")])
+def test_what_is_not_permitted_is_not_tried(names: tuple[str, ...]) -> None:
+    permitted = remedies.permitted(names, none=not names)
+    assert heal.after_failure(heal.Course(), out_of_memory(), PLAN, ONE, permitted) is None
+
+
+@pytest.mark.parametrize("name", ["without-avx2", "without-feature", "narrowed"])
+def test_of_what_could_be_tried_the_named_one_is(name: str) -> None:
+    permitted = remedies.permitted([name], none=False)
+    course = heal.after_failure(heal.Course(), crashed("avx2"), PLAN, TWO, permitted)
+    assert course is not None
+    assert remedies.kind(course.remedies[-1].name) == remedies.kind(name)
 
 
 def test_a_failed_configure_of_unknown_cause_is_not_retried() -> None:
@@ -58,8 +86,7 @@ def test_what_is_not_about_instructions_narrows_nothing(kind: str) -> None:
 def test_a_compile_error_is_about_instructions_only_if_the_log_says_so() -> None:
     plain = BuildFailed("no", step="compile", tail="a.c:1: error: 'x' undeclared")
     assert heal.after_failure(heal.Course(), plain, PLAN, TWO) is None
-    tail = "error: inlining failed in call to 'always_inline': target specific option mismatch"
-    failure = BuildFailed("no", step="compile", tail=tail)
+    failure = BuildFailed("no", step="compile", remedy="other-compiler")
     course = heal.after_failure(heal.Course(), failure, PLAN, ONE)
     assert course is not None
     assert course.search is not None
