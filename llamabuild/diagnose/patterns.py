@@ -28,7 +28,10 @@ except ImportError:  # pragma: no cover - depends on the platform
     re2 = None
 
 _MEMORY: Final = 32 << 20
-"""Bytes that RE2 may use for the states of all patterns together."""
+"""Bytes that RE2 may use for the states of patterns that are searched together."""
+_TOGETHER: Final = 1000
+"""Patterns that are searched together: the states of more do not fit, and to make them anew for
+every byte is a hundred times slower."""
 _PIECE: Final = re.compile(
     r"(?P<verbatim>\\[pPx]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\])"
     r"|(?P<blanks> +)(?P<times>[?*]?)|\{(?P<least>\d+)(?:,\d*)?\}",
@@ -67,6 +70,7 @@ def spaced(pattern: str) -> str:
     return _PIECE.sub(piece, pattern)
 
 
+@cache
 def wide(pattern: str) -> str:
     r"""A pattern that finds all that this one finds, and more: without numbers of repetitions.
 
@@ -98,8 +102,12 @@ class Patterns:
 
     def _search(self, numbers: Iterable[int]) -> None:
         self._numbers = tuple(numbers)
-        self._wide = [wide(self._sources[number]) for number in self._numbers]
-        self._set = None if self._plain or not self._wide else _set(self._wide)
+        parts = [self._numbers[n : n + _TOGETHER] for n in range(0, len(self._numbers), _TOGETHER)]
+        self._sets = [
+            (part, _set([wide(self._sources[number]) for number in part]))
+            for part in parts
+            if not self._plain
+        ]
 
     def without(self, numbers: Container[int]) -> Patterns:
         """The same patterns under the same numbers, of which these are not searched any more."""
@@ -109,16 +117,15 @@ class Patterns:
 
     def present(self, text: bytes) -> list[int]:
         """Numbers of the patterns that are found in the text."""
-        if self._set is None:
+        if self._plain:
             short = _cut(text)
             return [number for number in self._numbers if self._one(number).search(short)]
-        found = sorted(self._set.Match(text) or ())
-        return [self._numbers[place] for place in found if self._sure(place, text)]
+        found = (part[place] for part, one in self._sets for place in one.Match(text) or ())
+        return sorted(number for number in found if self._sure(number, text))
 
-    def _sure(self, place: int, text: bytes) -> bool:
-        number = self._numbers[place]
-        same = self._wide[place] == self._sources[number]
-        return same or self._one(number).search(text) is not None
+    def _sure(self, number: int, text: bytes) -> bool:
+        source = self._sources[number]
+        return wide(source) == source or self._one(number).search(text) is not None
 
     def finds(self, number: int, text: bytes) -> Iterator[Found]:
         """Matches of one pattern, the first first."""

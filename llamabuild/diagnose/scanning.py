@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -140,15 +140,3 @@ def _shown(line: bytes, place: int) -> str:
 def _text(data: bytes | str) -> str:
     return data if isinstance(data, str) else data.decode("utf-8", "replace")
 
-
-def lines_of(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    """The clean lines of a log with their numbers; of pieces that overlap, once."""
-    told = 0
-    for first, chunk in texts.chunks(stream):
-        number = first
-        for line in chunk.split(b"\n"):
-            soft = line.endswith(b"\r")
-            if number > told:
-                yield number, _text(line).rstrip("\r")
-                told = told if soft else number
-            number += not soft

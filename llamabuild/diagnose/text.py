@@ -44,13 +44,11 @@ _MOJIBAKE: Final = re.compile(
 )
 _JSON: Final = re.compile(rb'\\(?:[nrt"\'/\\]|u[0-9a-fA-F]{4})')
 _JSON_MEANS: Final = {b"\\n": SOFT, b"\\r": b"", b"\\t": b"\t"}
+_TIME: Final = rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?"
 _CERTAIN: Final = (
     rb"#\d+ (?:\d+\.\d+ )?",  # docker build
     rb"(?:[^\t\n]{1,100}\t){2}(?=\d{4}-\d\d-\d\dT)",  # gh run view --log
-    (
-        rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?"  # GitHub, docker, kubectl, Jenkins
-        rb"(?: ?Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][ +])?[ \t]*"  # GitLab says the stream, too
-    ),
+    _TIME + rb"(?: ?Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][ +])?[ \t]*",  # GitHub, GitLab, kubectl
     rb"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? ",
     rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\s:]+ [^\s:]+: ",  # journald
     rb"[\w.-]{1,60} [\w.@-]{1,60}\[\d+\]: ",  # journald -o short-iso, after its time
@@ -172,11 +170,7 @@ def _quote(found: re.Match[bytes]) -> bytes:
 def _unescaped(found: re.Match[bytes]) -> bytes:
     escape = found[0]
     if escape.startswith(b"\\u"):
-        return (
-            chr(int(escape[2:].decode(), base=16))
-            .encode("utf-8", "replace")
-            .replace(b"\x1b", b"^[")
-        )
+        return chr(int(escape[2:].decode(), base=16)).encode("utf-8", "replace")
     return _JSON_MEANS.get(escape, escape[1:])
 
 
