@@ -69,7 +69,7 @@ def _ulimits(situation: Situation) -> Iterator[Finding]:
 
 
 def disk(situation: Situation) -> Iterator[Finding]:
-    """Room, files and the right to start programs in the cache and in the temporary folder."""
+    """Room and files in the cache, and what else the temporary folder must give."""
     host, cache = situation.host, situation.cache
     yield from _folder(situation, cache, build.DISK_NEEDED, "the cache", "LLAMABUILD_CACHE")
     temporary = Path(_temporary(situation))
@@ -100,13 +100,13 @@ def _folder(
     if 0 <= state.inodes < _INODES:
         why = f"{what}, {folder}, has room for {state.inodes} more files; a build needs {_INODES}"
         yield problem("disk", why, step, "no-space-left", blocks=(BUILD,))
+    if variable == "LLAMABUILD_CACHE":  # what else may be wrong with it, the store says
+        return
     if not state.programs:
-        why = f"{what}, {folder}, is mounted noexec: nothing that is built there can be started"
+        why = f"{what}, {folder}, is mounted noexec: nothing that is made there can be started"
         step = f"Point {variable} to a folder without noexec, or: mount -o remount,exec"
-        say = problem if variable == "LLAMABUILD_CACHE" else warning
-        blocks = (BUILD,) if variable == "LLAMABUILD_CACHE" else ()
-        yield say("disk", why, step, "compiler-broken-simple-test", blocks=blocks)
-    if not state.writable and variable != "LLAMABUILD_CACHE":  # the cache is the store's
+        yield warning("disk", why, step, "compiler-broken-simple-test")
+    if not state.writable:
         why = f"{what}, {folder}, cannot be written"
         yield problem("disk", why, f"Point {variable} to another folder.", blocks=(BUILD,))
 

@@ -64,7 +64,12 @@ def store(situation: Situation) -> Iterator[Finding]:
     except LlamabuildError as error:
         yield problem("store", error.message, error.hint, blocks=(BUILD,))
         return
-    if not situation.host.filesystem(cache).writable:
+    state = situation.host.filesystem(cache)
+    if not state.programs:
+        why = f"{cache} is mounted noexec: nothing that is built there can be started"
+        step = "Point LLAMABUILD_CACHE to a folder without noexec, or: mount -o remount,exec"
+        yield problem("store", why, step, "compiler-broken-simple-test", blocks=(BUILD,))
+    elif not state.writable:
         why = f"{cache} cannot be written: nothing new can be made there"
         step = "Make it writable, or point LLAMABUILD_CACHE to a folder of yours."
         yield problem("store", why, step, "install-permission", blocks=(BUILD,))

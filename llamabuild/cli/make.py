@@ -131,7 +131,7 @@ def _check(recipe: str, into: Path | None, use: Settings) -> None:
 
     pipeline.check_level(load_recipe(recipe), use.host)
     if into:
-        wheels.interpreter_of(into.absolute(), use.host)
+        wheels.check_interpreter(wheels.interpreter_of(into.absolute(), use.host), use.host)
 
 
 def _target(machine: Path | None, runner: str | None) -> Target | None:

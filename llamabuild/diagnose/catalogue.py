@@ -31,9 +31,9 @@ class Entry:
     """One failure.
 
     ``patterns`` find it (any of them; see :mod:`llamabuild.diagnose.patterns` for their dialect);
-    each of ``needs`` must be found somewhere in the log too, and a line that shows one of
-    ``unless`` does not count; nor does a benign line, but those of ``despite``. ``rank`` orders
-    what is found: the highest first, then the earliest.
+    each of ``needs`` must be found somewhere in the log too. A line that shows one of ``unless``
+    does not count, nor does one that shows something benign, unless ``despite`` names that.
+    ``rank`` orders what is found: the highest first, then the earliest.
 
     ``cause`` and ``fix`` are for people; words in braces are named groups of the patterns, and
     ``fix_linux``, ``fix_macos`` and ``fix_windows`` stand for ``fix`` there. ``packages`` are names

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-from llamabuild.diagnose.ranking import Cause, Diagnosis, diagnose
+from llamabuild.diagnose.ranking import Cause, Diagnosis, diagnose, diagnose_text
 from llamabuild.errors import BuildFailed
 
 _SHOWN: Final = 200
@@ -33,6 +33,15 @@ def explained(failure: BuildFailed, log: Path, system: str) -> BuildFailed:
         fix=first.fix,
         remedy=next((one.entry.remedy for one in found.causes if one.entry.remedy), ""),
     )
+
+
+def way_out(words: str) -> str:
+    """Why, and the best way out, in one text; empty where the catalogue knows no cause of these
+    words."""
+    first = diagnose_text(words).first
+    if first is None or not first.entry.is_cause:
+        return ""
+    return " ".join((first.why, *first.fix[:1]))
 
 
 def _message(failure: BuildFailed, first: Cause) -> str:

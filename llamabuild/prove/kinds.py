@@ -27,8 +27,14 @@ _COMPLAINT: Final = re.compile(r"\b(?:error loading|error:|invalid|unknown|unsup
 
 
 def failed(kind: str, check: str, why: str, crash: Crash | None = None) -> ProofFailed:
-    """A ProofFailed with the next action that goes with its kind."""
-    return ProofFailed(f"{check}: {why}", _TABLE[kind]["hint"], kind=kind, check=check, crash=crash)
+    """A ProofFailed with the next action that goes with what the failure catalogue knows of the
+    words, else with its kind."""
+    hint = _TABLE[kind]["hint"]
+    if _TABLE[kind]["words"]:
+        from llamabuild.diagnose.explaining import way_out  # takes a while: only after a failure
+
+        hint = way_out(why) or hint
+    return ProofFailed(f"{check}: {why}", hint, kind=kind, check=check, crash=crash)
 
 
 def said(text: str) -> tuple[str, str] | None:

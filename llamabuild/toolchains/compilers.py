@@ -165,7 +165,8 @@ def _identify(cxx: str, host: Host) -> tuple[str, str, str]:
     macros = host.run([cxx, "-dM", "-E", "-x", "c++", os.devnull], limits=_LIMITS)
     if macros.code != 0:
         said = (macros.err or macros.out).strip().splitlines()
-        raise ValueError(f"{cxx} does not work: {said[-1] if said else f'exit {macros.code}'}")
+        why = next((line for line in said if "error" in line), said[-1] if said else "")
+        raise ValueError(f"{cxx} does not work: {why or f'exit {macros.code}'}")
     family, version = identity(macros.out)
     target = host.run([cxx, "-dumpmachine"], limits=_LIMITS).out.strip()
     return family, version, target

@@ -198,6 +198,17 @@ def interpreter_of(folder: Path, host: Host) -> Path:
     )
 
 
+def check_interpreter(interpreter: Path, host: Host) -> None:
+    """Raise ToolMissing for a Python that cannot be run here."""
+    ended = host.run([str(interpreter), "-I", "-c", ""], limits=_LIMITS)
+    if ended.code != 0:
+        raise ToolMissing(
+            f"{interpreter} cannot be run here: {_last(ended.err or ended.out)}",
+            "It is broken, or for another processor or system: make a new environment with a "
+            f"Python of this machine, {python()} -m venv FOLDER.",
+        )
+
+
 def install(wheel: Path, interpreter: Path, host: Host, *, complete: bool = False) -> None:
     """Install the wheel from its file (so pip's wheel cache cannot give another build), then
     whatever it requires and the environment lacks, unless that is ``complete`` (made by

@@ -81,11 +81,17 @@ def a_compiler_that_is_not_there(scene: Scene) -> Ended:
     return scene.llamabuild("build", CC="/nowhere/gcc", CXX="/nowhere/g++")
 
 
-@failure(code=4, cause="does not work|cannot", mend="CC|CXX|[Ii]nstall")
+@failure(code=4, cause="cc1plus|does not|cannot", mend="CC|CXX|[Ii]nstall")
 def a_compiler_that_cannot_start(scene: Scene) -> Ended:
     """The driver is there and the compiler proper is not, as after half an installation."""
-    path = {"CC": "/usr/bin/gcc", "CXX": "/usr/bin/g++"}
-    return scene.llamabuild("build", GCC_EXEC_PREFIX=f"{scene.folder}/", COMPILER_PATH="", **path)
+    asked = ["g++", "-print-prog-name=cc1plus"]
+    real = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    if os.geteuid() or not Path(real).is_file() or not shutil.which("unshare"):
+        raise Unavailable("cc1plus cannot be taken away here (it takes root)")
+    hide = f'mount --bind /dev/null {real} && exec "$@"'
+    first = ("unshare", "--mount", "sh", "-c", hide, "sh")
+    words = ("build", "--toolchain", "machine")
+    return scene.llamabuild(*words, cache=scene.folder / "c", first=first)
 
 
 @failure(code=0, cause="", mend="")
@@ -130,12 +136,44 @@ def an_option_that_llama_cpp_does_not_have(scene: Scene) -> Ended:
 
 @failure(code=3, cause="glslc", mend="install .*(glslc|shaderc)|Vulkan SDK")
 def vulkan_without_glslc(scene: Scene) -> Ended:
-    return scene.llamabuild("build", "vulkan", PATH=scene.without(re.compile("glslc")))
+    path = scene.without(re.compile("glslc"))
+    return scene.llamabuild("build", "vulkan", PATH=path, GGML_VK_VISIBLE_DEVICES="0")
 
 
 @failure(code=3, cause="(?i)nvidia", mend="next: .+")
 def cuda_without_a_gpu(scene: Scene) -> Ended:
     return scene.llamabuild("build", "cuda-native")
+
+
+_MACHINES = Path(__file__).resolve().parent.parent / "machines"
+
+
+def _for(scene: Scene, machine: str, recipe: str) -> Ended:
+    """A build for a recorded machine, with the toolkit of this one."""
+    if recipe == "cuda-native" and not shutil.which("/usr/local/cuda/bin/nvcc"):
+        raise Unavailable("nvcc is not here")
+    words = ("build", recipe, "--machine", str(_MACHINES / f"{machine}.json"))
+    return scene.llamabuild(*words, "--toolchain", "machine")
+
+
+@failure(code=3, cause="no longer compiles for compute capability 6.1", mend="next: .+")
+def a_gpu_too_old_for_the_toolkit(scene: Scene) -> Ended:
+    return _for(scene, "gtx-1070", "cuda-native")
+
+
+@failure(code=3, cause="has no cuBLAS", mend="install .*cublas")
+def a_toolkit_without_cublas(scene: Scene) -> Ended:
+    return _for(scene, "h200", "cuda-native")
+
+
+@failure(code=3, cause="Driver/library version mismatch", mend="Restart")
+def a_driver_that_was_updated_under_way(scene: Scene) -> Ended:
+    return _for(scene, "nvidia-driver-mismatch", "cuda-native")
+
+
+@failure(code=3, cause="no Vulkan loader", mend="install .*vulkan")
+def vulkan_without_a_loader(scene: Scene) -> Ended:
+    return _for(scene, "container-without-driver", "vulkan")
 
 
 @failure(code=3, cause="(?i)rocm|AMD", mend="next: .+")
@@ -153,18 +191,13 @@ def metal_on_linux(scene: Scene) -> Ended:
     return scene.llamabuild("build", "metal")
 
 
-@failure(code=3, cause="(?i)blas", mend="install .*openblas|Run: ")
-def blas_that_is_not_installed(scene: Scene) -> Ended:
-    return scene.llamabuild("build", "blas")
-
-
 # Source, network, disk, cache.
 
 
 @failure(code=6, cause="(?i)sha.?256|hash", mend="next: .+")
 def a_source_with_a_wrong_hash(scene: Scene) -> Ended:
     with _index(scene, lambda data: data[:-1] + bytes([data[-1] ^ 1])) as address:
-        return scene.llamabuild("build", cache=scene.folder / "c", PIP_INDEX_URL=address)
+        return scene.llamabuild("build", cache=scene.folder / "c", **_only(address))
 
 
 @failure(
@@ -174,10 +207,10 @@ def a_source_that_nobody_serves(scene: Scene) -> Ended:
     with taken_port() as port:
         pass
     address = f"http://127.0.0.1:{port}/simple"
-    return scene.llamabuild("build", cache=scene.folder / "c", PIP_INDEX_URL=address)
+    return scene.llamabuild("build", cache=scene.folder / "c", **_only(address))
 
 
-@failure(code=5, cause="(?i)offline", mend="next: .+")
+@failure(code=5, cause="network is off", mend="PIP_FIND_LINKS|save it")
 def offline_without_the_source(scene: Scene) -> Ended:
     return scene.llamabuild("build", "--offline", cache=scene.folder / "c")
 
@@ -212,16 +245,12 @@ def a_cache_of_a_newer_version(scene: Scene) -> Ended:
 # Python.
 
 
-@failure(code=2, cause="not .*environment|no Python", mend="venv")
+@failure(code=4, cause="not a virtual environment", mend="venv")
 def an_environment_that_is_none(scene: Scene) -> Ended:
     return scene.llamabuild("setup", "--into", str(scene.folder))
 
 
-@failure(
-    code=2,
-    cause="(?i)cannot be run|another (?:machine|architecture|processor)|Exec format",
-    mend="venv|Python",
-)
+@failure(code=4, cause="cannot be run here", mend="-m venv")
 def a_python_for_another_processor(scene: Scene) -> Ended:
     venv = scene.folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
@@ -301,10 +330,12 @@ def _old_libstdcxx(folder: Path) -> Path:
 def _model(scene: Scene, architecture: str = "llama") -> Path:
     """The header of a model."""
     import gguf
+    import numpy as np
 
     path = scene.folder / "model.gguf"
     writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_context_length(64)
+    writer.add_tensor("token_embd.weight", np.zeros((64, 64), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -314,14 +345,14 @@ def _model(scene: Scene, architecture: str = "llama") -> Path:
 
 @failure(code=1, cause="quantum9", mend="(?i)newer|update|upgrade")
 def a_model_of_an_unknown_architecture(scene: Scene) -> Ended:
-    return scene.tool("llama-bench", "-m", str(_model(scene, "quantum9")))
+    return scene.tool("llama-server", "-m", str(_model(scene, "quantum9")))
 
 
 @failure(code=1, cause="(?i)not a GGUF|magic", mend="(?i)download|git lfs")
 def a_model_that_is_a_pointer_of_git_lfs(scene: Scene) -> Ended:
     model = scene.folder / "model.gguf"
     model.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
-    return scene.tool("llama-bench", "-m", str(model))
+    return scene.tool("llama-server", "-m", str(model))
 
 
 @failure(code=1, cause="(?i)no such file|not found|does not exist", mend="(?i)path|name")
@@ -332,8 +363,8 @@ def a_model_that_is_not_there(scene: Scene) -> Ended:
 @failure(code=1, cause="(?i)truncated|incomplete|corrupt|cut", mend="(?i)download")
 def a_model_that_is_cut_off(scene: Scene) -> Ended:
     model = _model(scene)
-    model.write_bytes(model.read_bytes()[:-20])
-    return scene.tool("llama-bench", "-m", str(model))
+    model.write_bytes(model.read_bytes()[:-2000])
+    return scene.tool("llama-server", "-m", str(model))
 
 
 @failure(code=1, cause="(?i)port .*(use|taken)|another program", mend="--port")
@@ -431,16 +462,23 @@ def _fresh(scene: Scene) -> Path:
     return fresh
 
 
+def _only(address: str) -> dict[str, str]:
+    """An environment in which this index is the only place for packages."""
+    own = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+    return {**own, "PIP_INDEX_URL": address}
+
+
 @contextlib.contextmanager
 def _index(scene: Scene, spoil: Callable[[bytes], bytes]) -> Iterator[str]:
     """An index whose source distribution is spoilt."""
-    kept = next((scene.cache / "downloads").glob("llama_cpp_python-*.tar.gz"), None)
+    kept = next((scene.cache / "downloads").glob("*llama_cpp_python-*.tar.gz"), None)
     if kept is None:
         raise Unavailable("the cache has no source distribution")
-    with tempfile.TemporaryDirectory(dir=scene.folder) as name:
-        folder = Path(name) / "simple" / "llama-cpp-python"
+    name = kept.name.partition("-")[2]
+    with tempfile.TemporaryDirectory(dir=scene.folder) as root:
+        folder = Path(root) / "simple" / "llama-cpp-python"
         folder.mkdir(parents=True)
-        (folder / kept.name).write_bytes(spoil(kept.read_bytes()))
-        (folder / "index.html").write_text(f'<a href="{kept.name}">{kept.name}</a>')
-        with served(Path(name)) as address:
+        (folder / name).write_bytes(spoil(kept.read_bytes()))
+        (folder / "index.html").write_text(f'<a href="{name}">{name}</a>')
+        with served(Path(root)) as address:
             yield f"{address}/simple/"

@@ -140,7 +140,7 @@ def test_a_cache_that_starts_no_programs_stops_before_the_build(tmp_path: Path) 
         assert code == 16
         assert "noexec" in one(findings, "problem")["why"]
         ended = run("build", "cpu-portable", "--offline", cache=folder / "cache", env=QUIET)
-        refused(ended, 10, "noexec", "LLAMABUILD_CACHE")
+        refused(ended, 9, "noexec", "LLAMABUILD_CACHE")
 
 
 def test_a_full_cache_stops_before_anything_is_fetched(tmp_path: Path) -> None:

@@ -531,7 +531,7 @@ CASES = [
         of=situation(linux(filesystem=FileSystem(inodes=17))),
     ),
     Case(
-        check="disk",
+        check="store",
         state="problem",
         said="noexec",
         of=situation(linux(filesystem=FileSystem(programs=False))),
@@ -699,7 +699,7 @@ def test_an_unknown_check_is_refused_with_all_names() -> None:
     ("answers", "error"),
     [
         (linux(disk_free=100 << 20), DiskFull),
-        (linux(filesystem=FileSystem(programs=False)), DiskFull),
+        (linux(filesystem=FileSystem(programs=False)), StoreError),
         (linux(filesystem=FileSystem(writable=False), exist=()), StoreError),
         (linux(interpreter=Interpreter(bits=32)), ToolMissing),
     ],

@@ -162,7 +162,10 @@ def test_lines_that_a_terminal_broke_in_the_middle_of_words(width: int) -> None:
 
 
 def test_words_that_a_program_wrapped_itself() -> None:
-    log = 'CMake Error at CMakeLists.txt:3 (find_package):\n  Could not find a package\n  configuration file provided by\n  "Foo" with any of'
+    log = (
+        "CMake Error at CMakeLists.txt:3 (find_package):\n  Could not find a package\n"
+        '  configuration file provided by\n  "Foo" with any of'
+    )
     assert first(log) == "generic-cmake-package-missing"
 
 
