@@ -3,7 +3,9 @@
     python benchmarks/big_log.py [MEGABYTES]
 
 Each kind is diagnosed in a process of its own, whose peak memory counts. Exit code 1 when one takes
-more than 3 s of CPU or 200 MB, for 100 MB.
+more than 3 s of CPU for 100 MB, or more than 200 MB. Two kinds may take more: another language has to
+be put into English first, and a log that shows every failure of the catalogue at once keeps all
+patterns busy.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from typing import BinaryIO
 from llamabuild import diagnose
 from llamabuild.diagnose.catalogue import entries
 
-_SECONDS, _MEGABYTES = 3.0, 200
+_MOST = (3.0, 200)
+_MOST_OF = {"all failures": (60.0, 300), "German": (10.0, 200)}
 
 _COMPILE = (
     "[{n}/9999] /usr/bin/c++ -DGGML_BUILD -DGGML_SHARED -I/home/user/llama.cpp/ggml/src/. "
@@ -53,7 +56,10 @@ def all_failures() -> Iterator[str]:
 
 def coloured() -> Iterator[str]:
     """A compiler that believes it writes to a terminal."""
-    return (f"\x1b[01m\x1b[K{line[:40]}\x1b[m\x1b[K \x1b[01;35m{line[40:]}\x1b[0m" for line in error_lines())
+    return (
+        f"\x1b[01m\x1b[K{line[:40]}\x1b[m\x1b[K \x1b[01;35m{line[40:]}\x1b[0m"
+        for line in error_lines()
+    )
 
 
 def docker() -> Iterator[str]:
@@ -107,7 +113,8 @@ def main(arguments: list[str]) -> int:
             file.seek(0)
             path = f"/proc/{multiprocessing.current_process().pid}/fd/{file.fileno()}"
             seconds, memory, first = pool.apply(measure, (path,))
-        bad = seconds > _SECONDS * size / 100 or memory > _MEGABYTES
+        most = _MOST_OF.get(name, _MOST)
+        bad = seconds > most[0] * size / 100 or memory > most[1]
         slow |= bad
         print(f"{'✗' if bad else ' '} {name:14} {seconds:6.2f} s {memory:5.0f} MB  {first}")
     return int(slow)

@@ -44,7 +44,7 @@ def sources() -> Iterator[tuple[str, str]]:
 
 
 def slowest(source: str) -> tuple[float, str]:
-    """The longest time that the search for a pattern took (the better of two), and in which line."""
+    """The longest time that a pattern took (the better of two searches), and in which line."""
     pattern = Patterns([source])
     pattern.present(b"warm")
     times = []

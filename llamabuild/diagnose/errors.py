@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import BinaryIO, Final
+from typing import Final
 
 from llamabuild import data
 from llamabuild.diagnose import text as texts
@@ -31,18 +30,27 @@ class FirstError:
     around: tuple[str, ...]
 
 
-def first(stream: BinaryIO) -> FirstError | None:
-    """The first line that says what went wrong; else the first that says that something did; None
-    where no line does."""
-    telling, after, quiet = _patterns()
-    second: FirstError | None = None
-    for line, chunk in texts.chunks(stream):
-        found = next(_loud(chunk, telling, quiet), None)
-        if found is not None:
-            return _error(line, chunk, found)
-        if second is None and (found := next(_loud(chunk, after, quiet), None)) is not None:
-            second = _error(line, chunk, found)
-    return second
+@dataclass(slots=True)
+class Watch:
+    """Looks at the pieces of a log, in their order, for the first line that says what went wrong
+    (``told``), else the first that says that something did (``after``)."""
+
+    told: FirstError | None = None
+    after: FirstError | None = None
+
+    @property
+    def error(self) -> FirstError | None:
+        """What was found; None where no line looks like an error."""
+        return self.told or self.after
+
+    def look(self, line: int, chunk: bytes) -> None:
+        """Look at a piece whose first line has this number."""
+        if self.told is not None:
+            return
+        telling, after, quiet = _patterns()
+        self.told = _first(line, chunk, telling, quiet)
+        if self.told is None and self.after is None:
+            self.after = _first(line, chunk, after, quiet)
 
 
 @cache
@@ -60,14 +68,15 @@ def _any(sources: list[str]) -> Patterns:
     return Patterns(["|".join(parts)])
 
 
-def _loud(chunk: bytes, patterns: Patterns, quiet: Patterns) -> Iterator[int]:
-    """Where the lines begin that have one of the patterns and are not quiet."""
+def _first(line: int, chunk: bytes, patterns: Patterns, quiet: Patterns) -> FirstError | None:
+    """The first line that has one of the patterns and is not quiet."""
     known = -1
     for found in islice(patterns.finds(0, chunk), _TRIES):
         begin = chunk.rfind(b"\n", 0, found.end()) + 1
         if begin != known and not quiet.present(chunk[begin : _end(chunk, begin)]):
-            yield begin
+            return _error(line, chunk, begin)
         known = begin
+    return None
 
 
 def _end(chunk: bytes, begin: int) -> int:

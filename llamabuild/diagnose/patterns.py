@@ -29,7 +29,7 @@ except ImportError:  # pragma: no cover - depends on the platform
 
 _MEMORY: Final = 32 << 20
 """Bytes that RE2 may use for the states of patterns that are searched together."""
-_TOGETHER: Final = 1000
+_TOGETHER: Final = 400
 """Patterns that are searched together: the states of more do not fit, and to make them anew for
 every byte is a hundred times slower."""
 _PIECE: Final = re.compile(
@@ -102,7 +102,8 @@ class Patterns:
 
     def _search(self, numbers: Iterable[int]) -> None:
         self._numbers = tuple(numbers)
-        parts = [self._numbers[n : n + _TOGETHER] for n in range(0, len(self._numbers), _TOGETHER)]
+        count = -(-len(self._numbers) // _TOGETHER)  # what one file has in common is spread
+        parts = [self._numbers[n::count] for n in range(count)]
         self._sets = [
             (part, _set([wide(self._sources[number]) for number in part]))
             for part in parts

@@ -61,16 +61,14 @@ def diagnose(stream: BinaryIO, *, system: str = "", plain: bool = False) -> Diag
     """What the log in a seekable stream shows. ``system`` (linux, macos, windows) chooses the
     fixes; ``plain`` does without google-re2."""
     start = stream.tell()
-    sights = scanning.scan(stream, plain=plain)
+    watch = errors.Watch()
+    sights = scanning.scan(stream, plain=plain, watch=watch.look)
     if not any(sight.entry.is_cause for sight in sights):
         sights = _wrapped(stream, start, plain=plain) or sights
     ranked = [_cause(sight, system) for sight in ordered(sights)]
     causes = tuple(one for one in ranked if one.entry.rank > WRAPPER)
     wrappers = tuple(one for one in ranked if one.entry.rank <= WRAPPER)
-    error = None
-    if not causes:
-        stream.seek(start)
-        error = errors.first(stream)
+    error = None if causes else watch.error
     return Diagnosis(causes=causes[:MOST], wrappers=wrappers, error=error)
 
 

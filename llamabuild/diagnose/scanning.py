@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -72,13 +72,17 @@ def _index(plain: bool) -> _Index:
     )
 
 
-def scan(stream: BinaryIO, *, plain: bool = False) -> list[Sight]:
+def scan(
+    stream: BinaryIO, *, plain: bool = False, watch: Callable[[int, bytes], None] | None = None
+) -> list[Sight]:
     """The first sight of every entry that a log shows, in the log's order. ``plain`` does without
-    google-re2."""
+    google-re2; ``watch`` is shown every piece of the log, with the number of its first line."""
     index, seen = _index(plain), _Seen()
     patterns, left_out = index.patterns, 0
     for line, chunk in texts.chunks(stream):
         _look(index, patterns.present(chunk), seen, line, chunk)
+        if watch:
+            watch(line, chunk)
         if len(seen.done) - left_out >= _DONE:
             patterns, left_out = patterns.without(seen.done), len(seen.done)
     whole = (sight for sight in seen.sights.values() if _complete(sight.entry, seen))
@@ -140,3 +144,15 @@ def _shown(line: bytes, place: int) -> str:
 def _text(data: bytes | str) -> str:
     return data if isinstance(data, str) else data.decode("utf-8", "replace")
 
+
+def lines_of(stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    """The clean lines of a log with their numbers; of pieces that overlap, once."""
+    told = 0
+    for first, chunk in texts.chunks(stream):
+        number = first
+        for line in chunk.split(b"\n"):
+            soft = line.endswith(b"\r")
+            if number > told:
+                yield number, _text(line).rstrip("\r")
+                told = told if soft else number
+            number += not soft

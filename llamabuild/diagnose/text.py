@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 
 from llamabuild.diagnose import words
+from llamabuild.diagnose.patterns import Patterns
 
 CHUNK: Final = 1 << 17
 """Bytes that are looked at together."""
@@ -29,8 +30,12 @@ _COLOUR: Final = re.compile(
     rb"|[()][0-9A-Za-z]|[=>78cM])"
     rb"|\[(?:\d{1,3};){0,4}\d{1,3}m(?:\[K)?|\[m\[K"  # where ESC itself was lost
 )
-_ESCAPES: Final = (b"\x1b", b"^[", b"\xe2\x90\x9b", b"\xe2\x86\x90[", b"\\x1", b"\\u001", b"\\033")
-_LOST: Final = re.compile(rb"\[(?:0|K|01;3\d)m")
+_CSI: Final = re.compile(rb"\x1b\[[0-9;:?]*[ -/]*[@-~]")
+_COLOURED: Final = Patterns(
+    [
+        r"\x1b|\^\[|\xe2\x90\x9b|\xe2\x86\x90\[|\\x1[bB]|\\u001|\\033|\\e\[|\[(?:\d{1,3}(?:;\d{1,3})*)?m"
+    ]
+)
 _QUOTES: Final = (
     *(b"\xe2\x80\x98", b"\xe2\x80\x99", b"\xe2\x80\x9b", b"\xc2\xb4", b"`"),
     *(b"\xe2\x80\x9a", b"\xe2\x80\xb9", b"\xe2\x80\xba", b"\xe3\x80\x8c", b"\xe3\x80\x8d"),
@@ -47,17 +52,17 @@ _JSON_MEANS: Final = {b"\\n": SOFT, b"\\r": b"", b"\\t": b"\t"}
 _TIME: Final = rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?"
 _CERTAIN: Final = (
     rb"#\d+ (?:\d+\.\d+ )?",  # docker build
-    rb"(?:[^\t\n]{1,100}\t){2}(?=\d{4}-\d\d-\d\dT)",  # gh run view --log
     _TIME + rb"(?: ?Z|[+-]\d\d:?\d\d)?\]?(?: \d\d[OE][ +])?[ \t]*",  # GitHub, GitLab, kubectl
     rb"\[?\d\d:\d\d:\d\d(?:[.,]\d+)?\]? ",
     rb"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d [^\s:]+ [^\s:]+: ",  # journald
-    rb"[\w.-]{1,60} [\w.@-]{1,60}\[\d+\]: ",  # journald -o short-iso, after its time
     rb"\[(?:pod|container)/[^\]\n]{1,200}\] ",  # kubectl
     rb"\[[\w.-]{1,60} \d+\.\d+\.\d+[\w.+-]*\] ",  # cargo -vv
     rb"\d+\.\d\d\.\d{3}\.\d{3} (?:[IWD] )?",  # llama.cpp; E says that the line is an error
     rb" {0,4}\d+>",  # MSBuild
 )
 _LIKELY: Final = (
+    rb"(?:[^\t\n]{1,100}\t){2}(?=\d{4}-\d\d-\d\dT)",  # gh run view --log
+    rb"[\w.-]{1,60} [\w.@-]{1,60}\[\d+\]: ",  # journald -o short-iso, after its time
     rb"[\w.@-]{1,80} +\| ",  # docker compose, docker service logs
     rb"\[[\w./ :-]{1,60}\] ?\| ?",
     rb"\[[\w./@ :-]{1,60}\]:? ",
@@ -135,7 +140,9 @@ def _wide(start: bytes) -> codecs.IncrementalDecoder | None:
 
 def clean(text: bytes, likely: Prefixes = ()) -> bytes:
     """Text without colours and prefixes, with one kind of quotes, in English."""
-    if any(one in text for one in _ESCAPES) or _LOST.search(text):
+    if b"\x1b[" in text:  # most by far, and quickly found
+        text = _CSI.sub(b"", text)
+    if _COLOURED.present(text):
         text = _COLOUR.sub(b"", text)
     if text.count(b"\\n") > 4 + text.count(b"\n") or b'{"log":"' in text:
         text = _JSON.sub(_unescaped, text)
