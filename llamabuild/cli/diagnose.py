@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -46,7 +47,7 @@ def diagnose(log: str, elsewhere: bool, as_json: bool, cache: Path | None, progr
             if as_json
             else diagnosis.page(told)
         )
-    if not told.found.first and not told.found.clean and not last:
+    if not told.found.causes and not told.found.clean and not last:
         raise click.exceptions.Exit(UNEXPLAINED)
 
 
@@ -97,15 +98,13 @@ def _told(use: Settings, stream: BinaryIO, last: LastFailure | None, *, elsewher
 
     found = catalogue.diagnose(stream, system="" if elsewhere else use.host.system()[0])
     told = Told(found=found, last=last)
-    if not found.first and not found.clean and not last:
-        return Told(found=found, report=_report(use, stream, found))
+    if not found.causes and not found.clean and not last:
+        told = replace(told, report=_report(use, stream, found))
     return told if elsewhere else _with_machine(use, told)
 
 
 def _with_machine(use: Settings, told: Told) -> Told:
     """With what this machine has of it; a machine that cannot be looked at is told nothing of."""
-    from dataclasses import replace
-
     from llamabuild import probe
     from llamabuild.diagnose import context
 

@@ -39,11 +39,9 @@ def page(told: Told) -> str:
         parts += _others([one for one in (*found.causes, *found.wrappers) if one != found.first])
     elif told.last:
         parts += [f"next: {clean(told.last.hint)}"] if told.last.hint else []
-    elif found.error:
-        parts += _unknown(told)
-    else:
-        parts.append("Nothing in this log looks like a failure.")
-    return "\n".join(parts)
+    if found.error and not told.last:
+        parts += ["", *_unknown(told)] if found.first else _unknown(told)
+    return "\n".join(parts) or "Nothing in this log looks like a failure."
 
 
 def _cause(first: Cause, told: Told) -> list[str]:

