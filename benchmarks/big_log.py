@@ -3,8 +3,8 @@
     python benchmarks/big_log.py [MEGABYTES]
 
 Each kind is diagnosed in a process of its own, whose peak memory counts. Exit code 1 when one takes
-more than 3 s of CPU for 100 MB, or more than 200 MB. Two kinds may take more: another language has to
-be put into English first, and a log that shows every failure of the catalogue at once keeps all
+more than 3 s of CPU for 100 MB, or more than 200 MB. Two kinds may take more: another language has
+to be put into English first, and a log that shows every failure of the catalogue at once keeps all
 patterns busy.
 """
 

@@ -94,7 +94,7 @@ def a_compiler_that_cannot_start(scene: Scene) -> Ended:
     return scene.llamabuild(*words, cache=scene.folder / "c", first=first)
 
 
-@failure(code=0, cause="", mend="")
+@failure(code=0, cause="/artifacts/", mend="pip install")
 def a_cmake_that_is_too_old(scene: Scene) -> Ended:
     old = scene.folder / "old"
     argv = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(old)]
@@ -105,10 +105,10 @@ def a_cmake_that_is_too_old(scene: Scene) -> Ended:
     return scene.llamabuild("setup", PATH=f"{program}{os.pathsep}{scene.environ['PATH']}")
 
 
-@failure(code=0, cause="", mend="")
+@failure(code=0, cause="/artifacts/", mend="pip install")
 def no_cmake_and_no_ninja(scene: Scene) -> Ended:
     pattern = re.compile(r"(cmake|ninja|ninja-build)")
-    return scene.llamabuild("plan", PATH=scene.without(pattern))
+    return scene.llamabuild("setup", PATH=scene.without(pattern))
 
 
 @failure(code=7, cause="-mquantum", mend="fix: ")
