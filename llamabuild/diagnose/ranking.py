@@ -11,11 +11,9 @@ from typing import BinaryIO, Final
 from llamabuild.diagnose import errors, scanning
 from llamabuild.diagnose.catalogue import WRAPPER, Entry
 from llamabuild.diagnose.errors import FirstError
-from llamabuild.diagnose.scanning import Sight
+from llamabuild.diagnose.scanning import MOST, Sight
 from llamabuild.diagnose.text import unwrapped
 
-MOST: Final = 5
-"""Causes that are told."""
 _UNWRAPPED: Final = 4 << 20
 """Bytes of a log that may have been wrapped by a terminal: nobody copies more from one."""
 

@@ -9,9 +9,11 @@ from itertools import islice
 from typing import BinaryIO, Final
 
 from llamabuild.diagnose import text as texts
-from llamabuild.diagnose.catalogue import Entry, benign, entries
+from llamabuild.diagnose.catalogue import CAUSE, WRAPPER, Entry, benign, entries
 from llamabuild.diagnose.patterns import Found, Patterns
 
+MOST: Final = 5
+"""Causes that are told."""
 _TRIES: Final = 100
 """Places of one pattern in one chunk that are looked at: the rest is more of the same."""
 _DONE: Final = 8
@@ -83,14 +85,40 @@ def scan(
         _look(index, patterns.present(chunk), seen, line, chunk)
         if watch:
             watch(line, chunk)
-        if len(seen.done) - left_out >= _DONE:
-            patterns, left_out = patterns.without(seen.done), len(seen.done)
-    whole = (sight for sight in seen.sights.values() if _complete(sight.entry, seen))
-    return sorted(whole, key=lambda sight: sight.line)
+        settled = _settled(index, seen)
+        if len(settled) - left_out >= _DONE:
+            patterns, left_out = patterns.without(settled), len(settled)
+    return sorted(_whole(seen), key=lambda sight: sight.line)
 
 
-def _complete(entry: Entry, seen: _Seen) -> bool:
-    return all((entry.id, number) in seen.needs for number in range(len(entry.needs)))
+def _whole(seen: _Seen) -> Iterator[Sight]:
+    """The sights of entries that lack nothing that they need."""
+    for sight in seen.sights.values():
+        needs = range(len(sight.entry.needs))
+        if all((sight.entry.id, number) in seen.needs for number in needs):
+            yield sight
+
+
+def _settled(index: _Index, seen: _Seen) -> set[int]:
+    """Patterns that can change nothing any more: of what was seen already, since only the first
+    sight counts, and of what would come after the ``MOST`` causes that are told."""
+    if not seen.sights:
+        return seen.done
+    best = {sight.line: sight.entry.rank for sight in sorted(_whole(seen), key=_rank)}
+    ranks = sorted(best.values(), reverse=True)
+    known = bool(ranks) and ranks[0] >= CAUSE
+    least = ranks[MOST - 1] if len(ranks) >= MOST else CAUSE - 1 if known else 0
+
+    def is_settled(number: int) -> bool:
+        entry, need = index.what[number]
+        seen_already = need is None and entry.id in seen.sights
+        return number in seen.done or seen_already or WRAPPER < entry.rank <= least
+
+    return {number for number in range(len(index.what)) if is_settled(number)}
+
+
+def _rank(sight: Sight) -> int:
+    return sight.entry.rank
 
 
 def _look(index: _Index, present: Iterable[int], seen: _Seen, first: int, chunk: bytes) -> None:
