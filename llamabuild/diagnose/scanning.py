@@ -16,6 +16,9 @@ _TRIES: Final = 100
 """Places of one pattern in one chunk that are looked at: the rest is more of the same."""
 _DONE: Final = 8
 """Patterns that need no more looking for, from which it is worth it to leave them out."""
+_ENOUGH: Final = 60
+"""Different failures after which no more are looked for: what shows them is a collection of logs,
+and each that is looked for beside others that were found costs time."""
 _EVIDENCE: Final = 400
 """Bytes of a line that are shown."""
 
@@ -83,6 +86,8 @@ def scan(
         _look(index, patterns.present(chunk), seen, line, chunk)
         if watch:
             watch(line, chunk)
+        if len(seen.sights) > _ENOUGH:
+            break
         if len(seen.done) - left_out >= _DONE:
             patterns, left_out = patterns.without(seen.done), len(seen.done)
     whole = (sight for sight in seen.sights.values() if _complete(sight.entry, seen))
