@@ -27,7 +27,7 @@ try:
 except ImportError:  # pragma: no cover - depends on the platform
     re2 = None
 
-_MEMORY: Final = 32 << 20
+_MEMORY: Final = 24 << 20
 """Bytes that RE2 may use for the states of patterns that are searched together."""
 _TOGETHER: Final = 400
 """Patterns that are searched together: the states of more do not fit, and to make them anew for

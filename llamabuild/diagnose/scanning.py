@@ -35,11 +35,13 @@ class Sight:
 
 @dataclass(slots=True)
 class _Seen:
-    """What was found up to here."""
+    """What was found up to here. ``done`` are patterns that were found, ``news`` how many of them
+    had been when it was last asked what is settled."""
 
     sights: dict[str, Sight] = field(default_factory=dict)
     needs: set[tuple[str, int]] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
+    news: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +87,10 @@ def scan(
         _look(index, patterns.present(chunk), seen, line, chunk)
         if watch:
             watch(line, chunk)
-        settled = _settled(index, seen)
-        if len(settled) - left_out >= _DONE:
-            patterns, left_out = patterns.without(settled), len(settled)
+        if seen.news != (told := len(seen.done)):
+            seen.news, settled = told, _settled(index, seen)
+            if len(settled) - left_out >= _DONE:
+                patterns, left_out = patterns.without(settled), len(settled)
     return sorted(_whole(seen), key=lambda sight: sight.line)
 
 

@@ -47,6 +47,11 @@ _MOJIBAKE: Final = re.compile(
     rb"|\xe9\x88\xa5(?:[\xe4-\xef][\x80-\xbf]{2}|\?)?"  # GBK: the quote took a letter with it
     rb"|(?:\xef\xbf\xbd)+"  # a terminal without Unicode
 )
+_BROKEN: Final = (
+    *(b"\xc3\xa2\xe2\x82\xac", b"\xce\x93\xc3\x87", b"\xc3\x94\xc3\x87", b"\xd0\xb2\xd0\x82"),
+    *(b"\xe9\x88\xa5", b"\xef\xbf\xbd"),
+)
+"""What each quote in a wrong encoding begins with."""
 _JSON: Final = re.compile(rb'\\(?:[nrt"\'/\\]|u[0-9a-fA-F]{4})')
 _JSON_MEANS: Final = {b"\\n": SOFT, b"\\r": b"", b"\\t": b"\t"}
 _TIME: Final = rb"\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,:]\d+)?"
@@ -73,6 +78,13 @@ _LIKELY: Final = (
     rb"[a-z][\w.+-]{1,60}> ",  # nix
 )
 _PREFIX: Final = re.compile(rb"\n(?:" + rb"|".join(_CERTAIN) + rb")+")
+_PREFIXED: Final = Patterns(
+    [
+        r"\n(?:#\d|\[?\d{1,4}[.:-]\d\d|[A-Z][a-z]{2}[ ][ \d]\d[ ]"
+        r"|\[(?:pod|container)/|\[[\w.-]+[ ]\d|[ ]{0,4}\d+>)"
+    ]
+)
+"""How lines begin that may have one: without counting long repetitions."""
 _LIKELY_PREFIX: Final = tuple(re.compile(rb"\n" + one) for one in _LIKELY)
 _MOST: Final = 0.6
 """The share of lines that must have a likely prefix for it to be one."""
@@ -142,15 +154,28 @@ def clean(text: bytes, likely: Prefixes = ()) -> bytes:
     """Text without colours and prefixes, with one kind of quotes, in English."""
     if b"\x1b[" in text:  # most by far, and quickly found
         text = _CSI.sub(b"", text)
-    if _COLOURED.present(text):
-        text = _COLOUR.sub(b"", text)
+    text = _on_lines(_COLOUR, _COLOURED, text, b"")
     if text.count(b"\\n") > 4 + text.count(b"\n") or b'{"log":"' in text:
         text = _JSON.sub(_unescaped, text)
-    text = _quoted(text)
-    text = _PREFIX.sub(b"\n", b"\n" + text)
+    text = _on_lines(_PREFIX, _PREFIXED, b"\n" + _quoted(text), b"\n")
     for one in likely:
-        text = _PREFIX.sub(b"\n", one.sub(b"\n", text))
+        text = _on_lines(_PREFIX, _PREFIXED, one.sub(b"\n", text), b"\n")
     return words.english(text[1:])
+
+
+def _on_lines(pattern: re.Pattern[bytes], maybe: Patterns, text: bytes, put: bytes) -> bytes:
+    """``pattern.sub(put, text)``, done only on lines (with the line end before them) that show
+    ``maybe``: these are found many times as fast."""
+    parts, done = [], 0
+    for found in maybe.finds(0, text):
+        if found.end() <= done:
+            continue
+        begin = max(done, text.rfind(b"\n", 0, found.start() + 1))
+        end = text.find(b"\n", found.end())
+        end = len(text) if end < 0 else end
+        parts += [text[done:begin], pattern.sub(put, text[begin:end])]
+        done = end
+    return b"".join((*parts, text[done:])) if parts else text
 
 
 def _quoted(text: bytes) -> bytes:
@@ -158,7 +183,9 @@ def _quoted(text: bytes) -> bytes:
     text = text.replace(b"`", b"'")
     if text.isascii():
         return text
-    text = _MOJIBAKE.sub(_quote, text.removeprefix(codecs.BOM_UTF8))
+    text = text.removeprefix(codecs.BOM_UTF8)
+    if any(sign in text for sign in _BROKEN):
+        text = _MOJIBAKE.sub(_quote, text)
     for quote in _QUOTES:
         text = text.replace(quote, b"'")
     for blank in (b"\xc2\xa0", b"\xe2\x80\xaf"):

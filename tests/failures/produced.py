@@ -404,14 +404,15 @@ def a_compiler_cache_that_breaks(scene: Scene) -> Ended:
 
 @failure(code=0, cause="healed: once-more", mend="", slow=True)
 def a_compiler_that_crashes_once(scene: Scene) -> Ended:
-    """It gets too small a stack, once."""
+    """It gets too small a stack, once. (A compiler cache would try again by itself.)"""
     real, mark = shutil.which("g++"), scene.folder / "crashed"
     text = (
         f'case "$*" in *llama-vocab.cpp*) [ -e "{mark}" ] || '
         f'{{ touch "{mark}"; ulimit -s 100; }};; esac\nexec {real} "$@"'
     )
     path = scene.before(**{"cxx": text, "g++": text})
-    return scene.llamabuild("setup", cache=_fresh(scene), PATH=path)
+    plain = ("setup", "--compiler-cache", "none")
+    return scene.llamabuild(*plain, cache=_fresh(scene), PATH=path)
 
 
 @failure(code=0, cause="healed: fewer-jobs", mend="", slow=True)
@@ -423,7 +424,8 @@ def a_compiler_that_runs_out_of_memory(scene: Scene) -> Ended:
     except OSError as error:
         raise Unavailable(f"no memory cgroup can be made here ({error})") from error
     hog = _hog(group, 1500 << 20)
-    join = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
+    first = f"echo $$ > {group}/cgroup.procs; echo 1000 > /proc/self/oom_score_adj"
+    join = ("sh", "-c", f'{first}; exec "$@"', "sh")  # the neighbour is not to be the one
     try:
         return scene.llamabuild(
             "setup", "--compiler-cache", "none", cache=_fresh(scene), first=join
@@ -441,8 +443,7 @@ def _hog(group: Path, size: int) -> subprocess.Popen[bytes]:
         "import os, time, pathlib, sys\n"
         f"g = pathlib.Path('{group}')\n"
         "(g / 'cgroup.procs').write_text(str(os.getpid()))\n"
-        "pathlib.Path('/proc/self/oom_score_adj').write_text('-1000')\n"
-        "time.sleep(30)\n"  # how many jobs there is memory for has been decided by then
+        "time.sleep(45)\n"  # how many jobs there is memory for has been decided by then
         f"held = b'x' * {size}\n"
         "while 'oom_kill 0' in (g / 'memory.oom_control').read_text(): time.sleep(0.2)\n"
         "del held\n"
