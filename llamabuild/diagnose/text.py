@@ -78,12 +78,11 @@ _LIKELY: Final = (
     rb"[a-z][\w.+-]{1,60}> ",  # nix
 )
 _PREFIX: Final = re.compile(rb"\n(?:" + rb"|".join(_CERTAIN) + rb")+")
-_PREFIXED: Final = Patterns(
-    [
-        r"\n(?:#\d|\[?\d{1,4}[.:-]\d\d|[A-Z][a-z]{2}[ ][ \d]\d[ ]"
-        r"|\[(?:pod|container)/|\[[\w.-]+[ ]\d|[ ]{0,4}\d+>)"
-    ]
+_BEGINS: Final = (
+    r"\n(?:#\d|\[?\d{1,4}[.:-]\d\d|[A-Z][a-z]{2}[ ][ \d]\d[ ]"
+    r"|\[(?:pod|container)/|\[[\w.-]+[ ]\d|[ ]{0,4}\d+>)"
 )
+_PREFIXED: Final = Patterns([_BEGINS])
 """How lines begin that may have one: without counting long repetitions."""
 _LIKELY_PREFIX: Final = tuple(re.compile(rb"\n" + one) for one in _LIKELY)
 _MOST: Final = 0.6
