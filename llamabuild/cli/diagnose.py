@@ -109,7 +109,8 @@ def _with_machine(use: Settings, told: Told) -> Told:
     from llamabuild.diagnose import context
 
     first = told.found.first
-    if first is None:
+    system = use.host.system()[0]
+    if first is None or first.entry.where(system) != system:  # it is not from here
         return told
     entry = first.entry
     facts: tuple[str, ...] = ()

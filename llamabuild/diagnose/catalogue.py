@@ -69,6 +69,11 @@ class Entry:
     remedy: str = ""
     ours: str = ""
 
+    def where(self, system: str) -> str:
+        """The operating system that its ways out are for: this one, if it happens there."""
+        here = not system or not self.platforms or system in self.platforms
+        return system if here else self.platforms[0]
+
     @property
     def is_cause(self) -> bool:
         """True when it says why, not only what kind of failure it is."""

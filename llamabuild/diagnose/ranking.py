@@ -99,7 +99,7 @@ def _wrapped(stream: BinaryIO, start: int, *, plain: bool) -> list[Sight]:
 
 def _cause(sight: Sight, system: str) -> Cause:
     entry = sight.entry
-    fix = getattr(entry, f"fix_{system}", ()) or entry.fix
+    fix = getattr(entry, f"fix_{entry.where(system)}", ()) or entry.fix
     return Cause(
         entry=entry,
         line=sight.line,

@@ -123,7 +123,7 @@ def describe(cc: str, cxx: str, options: tuple[str, ...], *, host: Host, cache: 
     }
     kept = cache / "facts" / f"compiler-{digest.of_value(asked)[:24]}.json"
     if known := _recall(kept, host):
-        return known
+        return replace(known, cc=cc, cxx=cxx)  # the same program may have had another name
     facts = _learn(cc, cxx, options, host)
     keep(kept, msgspec.json.encode(facts))
     return facts.compiler

@@ -188,3 +188,14 @@ def test_what_a_log_does_not_name_stays_a_name() -> None:
     assert ranking.filled("GPU {arch}, nvcc {version}", {"arch": "sm_120", "version": ""}) == (
         "GPU sm_120, nvcc <version>"
     )
+
+
+def test_ways_out_are_for_the_system_where_it_happens() -> None:
+    entry = next(one for one in entries() if one.id == "win-no-msvc-nmake")
+    assert entry.where("windows") == "windows"
+    assert entry.where("linux") == "windows"
+    assert entry.where("") == ""
+    log = "-- Building for: NMake Makefiles"
+    here, there = (diagnose.diagnose_text(log, system=one).first for one in ("linux", "windows"))
+    assert here
+    assert here == there
