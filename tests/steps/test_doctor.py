@@ -136,7 +136,7 @@ def mounted(folder: Path, *options: str) -> Iterator[Path]:
 
 def test_a_cache_that_starts_no_programs_stops_before_the_build(tmp_path: Path) -> None:
     with mounted(tmp_path / "m", "noexec", "size=2g") as folder:
-        code, findings, _ = asked("disk", cache=folder / "cache")
+        code, findings, _ = asked("store", cache=folder / "cache")
         assert code == 16
         assert "noexec" in one(findings, "problem")["why"]
         ended = run("build", "cpu-portable", "--offline", cache=folder / "cache", env=QUIET)
