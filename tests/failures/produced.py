@@ -420,10 +420,10 @@ def a_compiler_that_runs_out_of_memory(scene: Scene) -> Ended:
     group = Path("/sys/fs/cgroup/memory") / f"llamabuild-{os.getpid()}"
     try:
         group.mkdir()
-        (group / "memory.limit_in_bytes").write_text(str(2600 << 20))
+        (group / "memory.limit_in_bytes").write_text(str(2000 << 20))
     except OSError as error:
         raise Unavailable(f"no memory cgroup can be made here ({error})") from error
-    hog = _hog(group, 1500 << 20)
+    hog = _hog(group, 1400 << 20)
     first = f"echo $$ > {group}/cgroup.procs; echo 1000 > /proc/self/oom_score_adj"
     join = ("sh", "-c", f'{first}; exec "$@"', "sh")  # the neighbour is not to be the one
     try:
