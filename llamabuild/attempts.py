@@ -17,7 +17,6 @@ from llamabuild import (
     matching,
     plan,
     proving,
-    remedies,
     store,
     wheels,
 )
@@ -165,9 +164,7 @@ def _built(
     """Build; what fails says why. Where the next attempt only goes on, what was compiled stays."""
 
     def goes_on(error: Exception) -> bool:
-        remedy = error.remedy if isinstance(error, BuildFailed) else ""
-        row = remedies.known().get(remedy)
-        return bool(row and row.same and remedy not in course.tried and request.permitted(remedy))
+        return heal.goes_on(course, error, request.permitted)
 
     with store.begun(cache, plan.key(decided), goes_on) as begun:
         try:

@@ -64,6 +64,13 @@ def after_failure(
     return None
 
 
+def goes_on(course: Course, failure: Exception, permitted: Permitted = ALL) -> bool:
+    """True when what answers a failed build compiles nothing again: its folder is wanted."""
+    then = _known(course, failure) if isinstance(failure, BuildFailed) else None
+    name = then.remedies[-1].name if then else ""
+    return bool(name) and remedies.known()[name].same and permitted(name)
+
+
 def _courses(
     course: Course, failure: BuildFailed | ProofFailed, plan: Plan, toolchain: Toolchain
 ) -> Iterator[Course | None]:

@@ -102,11 +102,6 @@ def benign() -> tuple[Benign, ...]:
     return tuple(_read(Benign, "benign"))
 
 
-def by_id(name: str) -> Entry | None:
-    """The entry of this id."""
-    return next((entry for entry in entries() if entry.id == name), None)
-
-
 def _read(kind: type[Any], word: str) -> list[Any]:
     found = []
     for file in sorted(data.package(_FOLDER).glob("*.toml")):

@@ -26,9 +26,8 @@ def write(
     scrub: Callable[[str], str],
 ) -> Path:
     """A report in ``folder``, complete or not at all: versions, the machine (a page of text), the
-    first error with the lines around it, the log's beginning and end; all of it scrubbed.
-
-    The same log makes the same file. Raises OSError.
+    first error with the lines around it, the log's beginning and end; all of it scrubbed. Raises
+    OSError.
     """
     text = scrub("\n".join(_parts(stream, found, machine)))
     data = text.encode("utf-8", "replace")

@@ -51,6 +51,15 @@ def test_what_need_not_come_again_is_tried_once_more() -> None:
     assert heal.after_failure(course, failure, PLAN, ONE) is None
 
 
+def test_a_folder_stays_for_what_compiles_nothing_again_and_only_once() -> None:
+    assert heal.goes_on(heal.Course(), out_of_memory())
+    assert not heal.goes_on(heal.Course(), out_of_memory(), remedies.permitted((), none=True))
+    assert not heal.goes_on(heal.Course(tried=frozenset({"fewer-jobs"})), out_of_memory())
+    other = BuildFailed("no", step="compile", remedy="without-ccache")
+    assert not heal.goes_on(heal.Course(), other)
+    assert not heal.goes_on(heal.Course(), crashed())
+
+
 def test_a_library_that_does_not_fit_is_left_out() -> None:
     failure = BuildFailed("no", step="configure", remedy="without-openssl")
     course = heal.after_failure(heal.Course(), failure, PLAN, ONE)
