@@ -18,7 +18,7 @@ help:  ## this list
 setup: .venv/ready  ## give this machine a proved llama.cpp and llama-cpp-python
 	$(BIN)/llamabuild setup $(CACHE)
 
-test: .venv/ready check  ## all checks and tests, with real llama.cpp builds (about 20 minutes)
+test: .venv/ready check  ## all checks and tests, with real llama.cpp builds (most of an hour on 2 cores)
 	$(BIN)/pytest
 
 check: .venv/ready  ## format, lint, types, layers

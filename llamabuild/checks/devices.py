@@ -58,7 +58,7 @@ def _unused(name: str, one: Absence, otherwise: bool, situation: Situation) -> F
 
 
 def _prevented(name: str) -> Iterator[str]:
-    """What builds for a back-end fail with where it cannot be used, by the catalogue's own word."""
+    """What fails where a check finds something wrong, by the catalogue's own word."""
     from llamabuild.diagnose import entries  # takes a while: only when something is wrong
 
     return (one.id for one in entries() if one.prevented == f"check: {name}")
@@ -107,14 +107,13 @@ def driver(situation: Situation) -> Iterator[Finding]:
     drivers = dict.fromkeys(f"{d.name}: {d.driver}" for d in hardware.devices if d.driver)
     if served(hardware):
         yield ok("driver", "; ".join(drivers) or "what is here is reached")
-    elif lost and not reached - {"cpu", "rpc", "blas"}:
+    elif lost and not reached - {"cpu"}:
         first = lost[0]
-        entries = ("cuda-no-device", "cuda-unsupported-driver-combo", "vulkan-no-device")
         yield warning(
             "driver",
             f"{first.seen} is here, and no program can compute on it: {first.why}",
             first.hint,
-            *entries,
+            *_prevented("driver"),
             blocks=tuple(one.what for one in lost),
         )
     elif drivers:
